@@ -1,0 +1,1 @@
+"""Benchmarks: `bench_*.py` time single calls, `compare` runs engines side by side."""

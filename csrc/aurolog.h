@@ -1,0 +1,230 @@
+/* aurolog.h: the C API of the engine, and its manual.
+ *
+ * A store is one volume, opened. Its log is the database: a transaction appends redo records, pages are materialised
+ * from them when somebody reads. docs/architecture.md shows how the parts work together, docs/format.md the bytes.
+ *
+ * Conventions
+ *  1. A call returns a status, AUL_OK or one of the codes below, and gives results through pointers. Detail of a failure
+ *     is written to the caller's aul_error, which may be NULL.
+ *  2. Memory that a call hands out belongs to the store and ends with the matching close, free or release; memory that the
+ *     caller passes in is not kept after the call.
+ *  3. Every call on one store may be made from any thread, a transaction, cursor or verification from one thread at a time.
+ *     A transaction may be begun in one thread and ended in another.
+ *  4. Stores, transactions, views, pins, cursors and verifications each hold a reference on what they need, so they may be
+ *     freed in any order. After aul_close every call says AUL_CLOSED, in a forked child AUL_FORKED.
+ *  5. Calls that may wait for another thread take wait_ms and come back with AUL_BUSY or AUL_PENDING, so that the caller can
+ *     look after its signals and call again.
+ *
+ * The block between the two marker comments is what cffi parses: plain declarations, constants as bare numbers.
+ */
+#ifndef AUROLOG_H
+#define AUROLOG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cffi: begin */
+
+#define AUL_OK 0
+#define AUL_END 1        /* a cursor or a verification has nothing more */
+#define AUL_BUSY 2       /* another transaction has the writer's place: call again */
+#define AUL_PENDING 3    /* logged, not yet durable: wait with aul_wait */
+#define AUL_INPUT 10     /* an argument is wrong */
+#define AUL_LSN 11       /* no view can have this LSN */
+#define AUL_TOO_LARGE 12 /* the transaction would exceed a limit; the call kept nothing */
+#define AUL_CACHE_FULL 13
+#define AUL_CLOSED 14
+#define AUL_FORKED 15
+#define AUL_READ_ONLY 16
+#define AUL_LOCKED 17 /* another process or handle writes: aul_error has pid, host, since */
+#define AUL_NOT_A_VOLUME 18
+#define AUL_FORMAT 19 /* a newer format, or a required feature this build does not know */
+#define AUL_ACCESS 20
+#define AUL_DISK_FULL 21 /* not committed, not final */
+#define AUL_IO 22        /* the disk failed */
+#define AUL_FAILED 23    /* the disk failed earlier: not committed, reopen to write */
+#define AUL_UNKNOWN 24   /* logged, and the disk failed before it was known durable */
+#define AUL_CORRUPT 25
+#define AUL_NO_MEMORY 26
+#define AUL_BUG 27
+
+#define AUL_WRITE 1
+#define AUL_MOVE 2
+#define AUL_FILL 3
+#define AUL_IMAGE 4
+#define AUL_TRUNCATE 5
+#define AUL_BRANCH_POINT 16
+#define AUL_RESTORE_POINT 17
+#define AUL_DELETE_RESTORE_POINT 18
+#define AUL_CLEAN_CLOSE 19
+
+#define AUL_BATCH_PAGES 1
+#define AUL_BATCH_CONTROL 2
+
+#define AUL_DURABILITY_SYNC 0
+#define AUL_DURABILITY_OS 1
+
+typedef struct aul_store aul_store;
+typedef struct aul_tx aul_tx;
+typedef struct aul_view aul_view;
+typedef struct aul_pin aul_pin;
+typedef struct aul_cursor aul_cursor;
+typedef struct aul_verification aul_verification;
+
+typedef struct {
+    int32_t code;
+    int32_t os_errno;
+    uint64_t lsn;      /* the LSN concerned, or 0 */
+    uint64_t limit;    /* the bound that was passed: the visible LSN, the page size, ... */
+    uint64_t offset;   /* in `file` */
+    uint64_t pid;      /* AUL_LOCKED */
+    uint64_t since_ns; /* AUL_LOCKED */
+    char host[64];     /* AUL_LOCKED */
+    char file[256];
+    char text[384];
+} aul_error;
+
+typedef struct {
+    uint32_t page_size; /* 0: 4,096 when created, as it is when it exists */
+    uint32_t create;
+    uint32_t read_only;
+    uint32_t reserved;
+    uint64_t cache_bytes;
+    uint64_t retention_ns; /* 0: 24 h when created, as it is when it exists */
+} aul_options;
+
+typedef struct {
+    uint8_t volume_id[16];
+    uint32_t page_size;
+    uint32_t read_only;
+    uint64_t epoch; /* of the last writable open that appended */
+    uint64_t retention_ns;
+    uint64_t pages_max;
+    /* what opening found */
+    uint32_t was_clean;
+    uint32_t reserved;
+    uint64_t last_lsn;
+    uint64_t cut_lsn; /* where the torn tail began; 0: nothing was cut */
+    uint64_t cut_bytes;
+    uint64_t resecured_records;
+    uint64_t scanned_bytes;
+    uint64_t open_ns;
+} aul_store_info;
+
+typedef struct {
+    uint64_t commits, records, log_bytes, segments, sealed_segments;
+    uint64_t cached_pages, cache_capacity_pages, pinned_pages, cache_hits, cache_misses;
+    uint64_t disk_reads, disk_read_bytes, disk_writes, disk_write_bytes, disk_syncs, dir_syncs;
+    uint64_t unsynced_bytes;
+} aul_stats;
+
+typedef struct {
+    uint32_t durability;
+    uint32_t note_bytes; /* at most 255 */
+    const uint8_t *note;
+    uint64_t time_ns; /* 0: the system's clock */
+} aul_commit_options;
+
+typedef struct {
+    uint64_t lsn;    /* the commit LSN once logged, else 0 */
+    uint32_t logged; /* 1: in the log, whatever comes after */
+    uint32_t durable;
+} aul_outcome;
+
+typedef struct {
+    uint64_t lsn, time_ns, end_pages;
+} aul_commit_info;
+
+typedef struct {
+    uint64_t first_lsn, lsn, time_ns, epoch, end_pages, bytes, records;
+    uint32_t kind, note_bytes;
+    uint8_t note[256];
+} aul_batch_info;
+
+typedef struct {
+    uint64_t lsn, page;
+    uint32_t kind, offset, length, source, byte, data_bytes;
+    const uint8_t *data; /* until the cursor's next call */
+} aul_record_info;
+
+typedef struct {
+    uint64_t segments, bytes, frames, batches, records, index_entries, problems;
+    uint64_t total_bytes;
+} aul_verify_report;
+
+/* Opening and closing ------------------------------------------------------------------------------------------------ */
+
+/* Opens the volume in directory `path`. On success *out is a store that aul_free releases. */
+int aul_open(const char *path, const aul_options *options, aul_store **out, aul_error *error);
+/* Waits for calls in flight, makes everything durable, marks the clean close. Idempotent. The store is closed whatever the status. */
+int aul_close(aul_store *store, aul_error *error);
+/* Gives up the caller's reference; a store still open is closed without the clean mark. */
+void aul_free(aul_store *store);
+/* AUL_OK when calls can be made, with for_writing also when transactions can begin. */
+int aul_check(aul_store *store, int for_writing, aul_error *error);
+void aul_store_describe(aul_store *store, aul_store_info *out);
+int aul_store_stats(aul_store *store, aul_stats *out, aul_error *error);
+uint64_t aul_durable_lsn(aul_store *store);
+uint64_t aul_visible_lsn(aul_store *store);
+
+/* Reading: view NULL means the visible LSN at the call -------------------------------------------------------------- */
+
+int aul_read(aul_store *store, const aul_view *view, uint64_t page, uint8_t *out, aul_error *error);
+int aul_read_many(aul_store *store, const aul_view *view, const uint64_t *pages, size_t count, uint8_t *out, aul_error *error);
+/* Pins a cached page: *data stays valid and unchanged until aul_pin_release, even beyond the store's end. */
+int aul_pin_page(aul_store *store, const aul_view *view, uint64_t page, const uint8_t **data, aul_pin **out, aul_error *error);
+void aul_pin_release(aul_pin *pin);
+int aul_end_pages(aul_store *store, uint64_t *pages, aul_error *error);
+/* The volume as of the last commit at or below lsn on its path. */
+int aul_view_open(aul_store *store, uint64_t lsn, aul_view **out, aul_error *error);
+void aul_view_describe(const aul_view *view, aul_commit_info *out);
+void aul_view_close(aul_view *view);
+/* Commits that changed the page, newest first, in `out` (at most `capacity`); *count is how many there are. */
+int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_commit_info *out, size_t capacity, size_t *count, aul_error *error);
+
+/* Writing -------------------------------------------------------------------------------------------------------------- */
+
+/* Checks a packed buffer of changes (docs/api.md) against a page size. Needs no store. */
+int aul_changes_check(uint32_t page_size, const uint8_t *changes, size_t bytes, aul_error *error);
+/* Takes the writer's place, waiting up to wait_ms for it (AUL_BUSY). */
+int aul_tx_begin(aul_store *store, uint32_t wait_ms, aul_tx **out, aul_error *error);
+/* All changes of the buffer, or none. */
+int aul_tx_apply(aul_tx *tx, const uint8_t *changes, size_t bytes, aul_error *error);
+/* A whole page: logs the difference when that is smaller. */
+int aul_tx_put(aul_tx *tx, uint64_t page, const uint8_t *image, aul_error *error);
+/* The newest committed state under the transaction's own changes. */
+int aul_tx_read(aul_tx *tx, uint64_t page, uint8_t *out, aul_error *error);
+int aul_tx_end_pages(aul_tx *tx, uint64_t *pages, aul_error *error);
+/* Logs the batch, frees the writer's place, waits up to wait_ms for its durability (AUL_PENDING). The transaction is over unless
+ * the status says that nothing was logged; then it may be committed again or freed. */
+int aul_tx_commit(aul_tx *tx, const aul_commit_options *options, uint32_t wait_ms, aul_outcome *outcome, aul_error *error);
+/* Rolls back what was not committed. */
+void aul_tx_free(aul_tx *tx);
+/* Begin, apply and commit in one crossing. */
+int aul_commit_changes(aul_store *store, const uint8_t *changes, size_t bytes, const aul_commit_options *options, uint32_t wait_ms,
+                       aul_outcome *outcome, aul_error *error);
+/* Waits until lsn is durable (AUL_DURABILITY_SYNC) or visible. */
+int aul_wait(aul_store *store, uint64_t lsn, uint32_t durability, uint32_t wait_ms, aul_error *error);
+/* Makes everything logged so far durable; *lsn is the durable LSN. */
+int aul_sync(aul_store *store, uint32_t wait_ms, uint64_t *lsn, aul_error *error);
+
+/* Looking at the log ---------------------------------------------------------------------------------------------------- */
+
+int aul_cursor_open(aul_store *store, uint64_t first, uint64_t last, aul_cursor **out, aul_error *error);
+int aul_cursor_batch(aul_cursor *cursor, aul_batch_info *out, aul_error *error);
+int aul_cursor_record(aul_cursor *cursor, aul_record_info *out, aul_error *error);
+void aul_cursor_close(aul_cursor *cursor);
+
+/* Verifying: one segment a step; AUL_END when all are done. Damage is counted in the report and told one problem at a time. */
+int aul_verify_open(aul_store *store, aul_verification **out, aul_error *error);
+int aul_verify_step(aul_verification *verification, aul_verify_report *report, aul_error *error);
+/* The next problem found by the last step, AUL_END when there is none. */
+int aul_verify_problem(aul_verification *verification, aul_error *problem);
+void aul_verify_close(aul_verification *verification);
+
+/* CRC32C (Castagnoli) continued from `crc`; 0 begins. */
+uint32_t aul_crc32c(uint32_t crc, const uint8_t *data, size_t bytes);
+
+/* cffi: end */
+
+#endif

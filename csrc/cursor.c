@@ -1,0 +1,189 @@
+/* cursor.c: looking at the log, batch by batch. A cursor sees what was visible when it was opened; that is in the files. */
+#include "store.h"
+
+struct aul_cursor {
+    aul_store *store;
+    u64 next, last;
+    aul_segment *segment; /* that the scan reads, its file acquired */
+    aul_scan scan;
+    bool scanning;
+    u32 at;  /* in the frame's payload: the next record */
+    u64 lsn; /* of it */
+};
+
+static void stop_scan(aul_cursor *cursor) {
+    if (!cursor->scanning) return;
+    aul_scan_close(&cursor->scan);
+    aul_files_release(&cursor->store->files, cursor->segment);
+    cursor->scanning = false;
+}
+
+static int start_scan(aul_cursor *cursor, aul_segment *segment, const aul_scan *continues, aul_error *error) {
+    aul_store *store = cursor->store;
+    int file;
+    u64 size;
+    int status = aul_files_acquire(&store->files, segment, false, &file, error);
+    if (status) return status;
+    int failed = store->disk->size(store->disk->context, file, &size);
+    aul_scan scan;
+    status = failed ? aul_fail_os(error, failed, "looking at the size of a log segment", segment->name)
+                    : aul_scan_open(&scan, store->disk, segment, file, size, continues, error);
+    if (status) {
+        aul_files_release(&store->files, segment);
+        return status;
+    }
+    stop_scan(cursor);
+    cursor->segment = segment;
+    cursor->scan = scan;
+    cursor->scanning = true;
+    return AUL_OK;
+}
+
+/* The segment that begins with or holds lsn, or NULL. */
+static aul_segment *segment_at(aul_store *store, u64 lsn) {
+    aul_segment *found = NULL;
+    aul_segment_list *list = aul_page_index_list(&store->index);
+    for (size_t i = list->count; i-- > 0 && !found;)
+        if (list->items[i]->first_lsn <= lsn) found = list->items[i];
+    aul_segment_list_release(&store->index, list);
+    return found;
+}
+
+/* Reads the next frame; a batch goes on in the next segment where its segment ends. */
+static int next_frame(aul_cursor *cursor, aul_error *error) {
+    aul_scan *scan = &cursor->scan;
+    int status = aul_scan_next(scan, error);
+    if ((status == AUL_END || status == AUL_CORRUPT) && scan->in_batch) {
+        aul_segment *following = segment_at(cursor->store, scan->next_lsn);
+        if (following && following != cursor->segment && following->first_lsn == scan->next_lsn) {
+            aul_scan before = *scan;
+            status = start_scan(cursor, following, &before, error);
+            if (!status) status = aul_scan_next(scan, error);
+        }
+    }
+    if (status == AUL_END || status == AUL_CORRUPT)
+        return aul_fail_at(error, AUL_CORRUPT, cursor->segment->name, scan->offset, scan->next_lsn,
+                           "no valid frame in %s at offset %llu: restore the file from a copy", cursor->segment->name,
+                           (unsigned long long)scan->offset);
+    if (status) return status;
+    cursor->at = scan->records_at;
+    cursor->lsn = scan->frame.first_lsn;
+    return AUL_OK;
+}
+
+/* Brings the scan to the first frame of the batch that ends with `commit` in `segment`. */
+static int go_to_batch(aul_cursor *cursor, aul_segment *segment, const aul_commit *commit, aul_error *error) {
+    u64 first_lsn = commit->lsn - commit->records + 1, offset = commit->offset;
+    int status = AUL_OK;
+    while (cursor->scanning && cursor->scan.in_batch && !status) status = next_frame(cursor, error); /* records not asked for */
+    if (status) return status;
+    if (offset == AUL_NO_OFFSET) {
+        segment = segment_at(cursor->store, first_lsn);
+        offset = AUL_BLOCK;
+        AUL_MUST(segment != NULL, error);
+    }
+    if (!cursor->scanning || cursor->segment != segment) status = start_scan(cursor, segment, NULL, error);
+    if (!status && (cursor->scan.offset != offset || cursor->scan.next_lsn != first_lsn))
+        aul_scan_seek(&cursor->scan, offset, first_lsn);
+    return status ? status : next_frame(cursor, error);
+}
+
+int aul_cursor_open(aul_store *store, uint64_t first, uint64_t last, aul_cursor **out, aul_error *error) {
+    int status = aul_store_enter(store, error);
+    if (status) return status;
+    aul_cursor *cursor = aul_alloc_zero(store->disk, sizeof *cursor);
+    if (cursor) {
+        cursor->store = store;
+        cursor->next = aul_max(first, 1);
+        cursor->last = aul_min(last, atomic_load(&store->log.visible));
+        aul_store_ref(store);
+        *out = cursor;
+    } else {
+        status = aul_fail(error, AUL_NO_MEMORY, "no memory for a cursor");
+    }
+    aul_store_leave(store);
+    return status;
+}
+
+void aul_cursor_close(aul_cursor *cursor) {
+    if (!cursor) return;
+    aul_store *store = cursor->store;
+    if (store->fork_generation != aul_fork_generation()) return;
+    if (aul_store_enter(store, NULL) == AUL_OK) {
+        stop_scan(cursor);
+        aul_store_leave(store);
+    } else if (cursor->scanning) {
+        aul_scan_close(&cursor->scan); /* the file went with the store */
+    }
+    aul_release(store->disk, cursor);
+    aul_store_unref(store);
+}
+
+static int next_batch(aul_cursor *cursor, aul_batch_info *out, aul_error *error) {
+    aul_store *store = cursor->store;
+    aul_commit commit;
+    aul_segment *segment;
+    if (cursor->next > cursor->last) return AUL_END;
+    int status = aul_page_index_commit_of(&store->index, cursor->next, &commit, &segment, error);
+    if (status) return status;
+    if (commit.lsn - commit.records + 1 > cursor->last || commit.lsn > atomic_load(&store->log.visible)) return AUL_END;
+    status = go_to_batch(cursor, segment, &commit, error);
+    if (status) return status;
+    const aul_batch *batch = &cursor->scan.batch;
+    cursor->next = batch->last_lsn + 1;
+    *out = (aul_batch_info){.first_lsn = batch->first_lsn,
+                            .lsn = batch->last_lsn,
+                            .time_ns = batch->time_ns,
+                            .epoch = batch->epoch,
+                            .end_pages = batch->end_pages,
+                            .bytes = batch->stream_bytes,
+                            .records = batch->last_lsn - batch->first_lsn + 1,
+                            .kind = batch->kind,
+                            .note_bytes = batch->note_bytes};
+    memcpy(out->note, cursor->scan.note, batch->note_bytes);
+    return AUL_OK;
+}
+
+int aul_cursor_batch(aul_cursor *cursor, aul_batch_info *out, aul_error *error) {
+    int status = aul_store_enter(cursor->store, error);
+    if (status) return status;
+    status = next_batch(cursor, out, error);
+    aul_store_leave(cursor->store);
+    return status;
+}
+
+static int next_record(aul_cursor *cursor, aul_record_info *out, aul_error *error) {
+    aul_scan *scan = &cursor->scan;
+    if (!cursor->scanning) return AUL_END;
+    while (cursor->at == scan->frame.payload_bytes) {
+        if (!scan->in_batch) return AUL_END;
+        int status = next_frame(cursor, error);
+        if (status) return status;
+    }
+    aul_change change;
+    if (aul_record_decode(scan->payload + cursor->at, scan->frame.payload_bytes - cursor->at, cursor->store->page_size, cursor->lsn,
+                          cursor->segment->record_seed, &change))
+        return aul_fail_at(error, AUL_CORRUPT, cursor->segment->name, scan->frame_offset, cursor->lsn,
+                           "the record with LSN %llu in %s is damaged: restore the file from a copy", (unsigned long long)cursor->lsn,
+                           cursor->segment->name);
+    *out = (aul_record_info){.lsn = cursor->lsn,
+                             .page = change.page,
+                             .kind = change.kind,
+                             .offset = change.offset,
+                             .length = change.length,
+                             .source = change.kind == AUL_MOVE ? change.extra : 0,
+                             .byte = change.kind == AUL_FILL ? change.extra : 0,
+                             .data_bytes = change.data_bytes,
+                             .data = change.data};
+    cursor->at += aul_record_bytes(&change);
+    cursor->lsn++;
+    return AUL_OK;
+}
+
+int aul_cursor_record(aul_cursor *cursor, aul_record_info *out, aul_error *error) {
+    int status = aul_store_enter(cursor->store, error);
+    if (status) return status;
+    status = next_record(cursor, out, error);
+    aul_store_leave(cursor->store);
+    return status;
+}

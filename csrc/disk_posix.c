@@ -1,0 +1,265 @@
+/* disk_posix.c: the disk table over Linux and macOS. The only file that calls the operating system. See disk.h. */
+#include "disk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h> /* rename() lives there */
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__linux__)
+#include <sys/random.h>
+#endif
+
+static int posix_open(void *context, const char *path, int flags, int *file) {
+    (void)context;
+    int mode = flags & AUL_DISK_WRITE ? O_RDWR : O_RDONLY;
+    if (flags & AUL_DISK_CREATE) mode |= O_CREAT | O_EXCL;
+    int opened = open(path, mode | O_CLOEXEC, 0666);
+    if (opened < 0) return errno;
+    *file = opened;
+    return 0;
+}
+
+static int posix_close(void *context, int file) {
+    (void)context;
+    return close(file) < 0 && errno != EINTR ? errno : 0;
+}
+
+static int posix_read(void *context, int file, void *buffer, size_t bytes, u64 offset, size_t *done) {
+    (void)context;
+    ssize_t step = pread(file, buffer, bytes, (off_t)offset);
+    if (step < 0) return errno;
+    *done = (size_t)step;
+    return 0;
+}
+
+static int posix_write(void *context, int file, const void *data, size_t bytes, u64 offset,
+                       size_t *done) {
+    (void)context;
+    ssize_t step = pwrite(file, data, bytes, (off_t)offset);
+    if (step < 0) return errno;
+    *done = (size_t)step;
+    return 0;
+}
+
+static int posix_sync(void *context, int file) {
+    (void)context;
+#if defined(__APPLE__)
+    /* fsync on macOS stops at the drive's cache; only the full flush is a promise. */
+    return fcntl(file, F_FULLFSYNC) < 0 ? errno : 0;
+#else
+    return fdatasync(file) < 0 ? errno : 0;
+#endif
+}
+
+static int posix_sync_directory(void *context, const char *path) {
+    (void)context;
+    int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0) return errno;
+    int status = fsync(directory) < 0 ? errno : 0;
+    close(directory);
+    return status;
+}
+
+static int posix_start_writeback(void *context, int file, u64 offset, u64 bytes) {
+    (void)context;
+#if defined(__linux__)
+    return sync_file_range(file, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE) < 0 ? errno : 0;
+#else
+    (void)file, (void)offset, (void)bytes;
+    return 0;
+#endif
+}
+
+static int posix_allocate(void *context, int file, u64 bytes) {
+    (void)context;
+#if defined(__APPLE__)
+    fstore_t store = {F_ALLOCATEALL, F_PEOFPOSMODE, 0, (off_t)bytes, 0};
+    if (fcntl(file, F_PREALLOCATE, &store) < 0) return errno;
+    return ftruncate(file, (off_t)bytes) < 0 ? errno : 0;
+#else
+    return posix_fallocate(file, 0, (off_t)bytes);
+#endif
+}
+
+static int posix_truncate(void *context, int file, u64 bytes) {
+    (void)context;
+    return ftruncate(file, (off_t)bytes) < 0 ? errno : 0;
+}
+
+static int posix_size(void *context, int file, u64 *bytes) {
+    (void)context;
+    struct stat status;
+    if (fstat(file, &status) < 0) return errno;
+    *bytes = (u64)status.st_size;
+    return 0;
+}
+
+static int posix_rename(void *context, const char *from, const char *to) {
+    (void)context;
+    return rename(from, to) < 0 ? errno : 0;
+}
+
+static int posix_unlink(void *context, const char *path) {
+    (void)context;
+    return unlink(path) < 0 ? errno : 0;
+}
+
+static int posix_make_directory(void *context, const char *path) {
+    (void)context;
+    return mkdir(path, 0777) < 0 ? errno : 0;
+}
+
+static int posix_list(void *context, const char *path, int (*name)(void *, const char *),
+                      void *argument) {
+    (void)context;
+    DIR *directory = opendir(path);
+    if (!directory) return errno;
+    int status = 0;
+    for (;;) {
+        errno = 0;
+        struct dirent *entry = readdir(directory);
+        if (!entry) {
+            status = errno;
+            break;
+        }
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        status = name(argument, entry->d_name);
+        if (status) break;
+    }
+    closedir(directory);
+    return status;
+}
+
+static int lock_whole(int file, short type) {
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0};
+    if (fcntl(file, F_SETLK, &lock) == 0) return 0;
+    return errno == EACCES ? EAGAIN : errno;
+}
+
+static int posix_lock(void *context, int file) {
+    (void)context;
+    return lock_whole(file, F_WRLCK);
+}
+
+static int posix_unlock(void *context, int file) {
+    (void)context;
+    return lock_whole(file, F_UNLCK);
+}
+
+static bool posix_is_locked(void *context, int file) {
+    (void)context;
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0};
+    return fcntl(file, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+static int posix_identity(void *context, const char *path, u64 *device, u64 *inode) {
+    (void)context;
+    struct stat status;
+    if (stat(path, &status) < 0) return errno;
+    *device = (u64)status.st_dev;
+    *inode = (u64)status.st_ino;
+    return 0;
+}
+
+static u64 read_clock(clockid_t clock) {
+    struct timespec time;
+    clock_gettime(clock, &time);
+    return (u64)time.tv_sec * 1000000000u + (u64)time.tv_nsec;
+}
+
+static u64 posix_now(void *context) {
+    (void)context;
+    return read_clock(CLOCK_REALTIME);
+}
+
+static u64 posix_monotonic(void *context) {
+    (void)context;
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+static int posix_self(void *context, aul_lock_holder *self) {
+    memset(self, 0, sizeof *self);
+    self->pid = (u64)getpid();
+    self->since_ns = posix_now(context);
+    if (gethostname(self->host, sizeof self->host - 1) < 0) strcpy(self->host, "unknown");
+    return 0;
+}
+
+static int posix_map_word(void *context, int file, u64 offset, _Atomic u64 **word) {
+    (void)context;
+    u8 *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (page == MAP_FAILED) return errno;
+    *word = (_Atomic u64 *)(void *)(page + offset);
+    return 0;
+}
+
+static void posix_unmap_word(void *context, _Atomic u64 *word) {
+    (void)context;
+    munmap((void *)((uintptr_t)word & ~(uintptr_t)4095), 4096);
+}
+
+static int posix_random(void *context, void *buffer, size_t bytes) {
+    (void)context;
+#if defined(__linux__)
+    return getrandom(buffer, bytes, 0) == (ssize_t)bytes ? 0 : EIO;
+#else
+    arc4random_buf(buffer, bytes);
+    return 0;
+#endif
+}
+
+/* Large blocks (the page cache, log images) are aligned so that the kernel can back them with large pages. */
+static void *posix_allocate_memory(void *context, size_t bytes) {
+    (void)context;
+    const size_t large = 2u << 20;
+    if (bytes < large) return malloc(bytes);
+    void *memory = NULL;
+    if (posix_memalign(&memory, large, bytes)) return NULL;
+#if defined(__linux__)
+    madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
+static void posix_free_memory(void *context, void *memory) {
+    (void)context;
+    free(memory);
+}
+
+aul_disk *aul_disk_posix(void) {
+    static aul_disk disk = {
+        .open = posix_open,
+        .close = posix_close,
+        .read = posix_read,
+        .write = posix_write,
+        .sync = posix_sync,
+        .sync_directory = posix_sync_directory,
+        .start_writeback = posix_start_writeback,
+        .allocate = posix_allocate,
+        .truncate = posix_truncate,
+        .size = posix_size,
+        .rename = posix_rename,
+        .unlink = posix_unlink,
+        .make_directory = posix_make_directory,
+        .list = posix_list,
+        .lock = posix_lock,
+        .unlock = posix_unlock,
+        .is_locked = posix_is_locked,
+        .identity = posix_identity,
+        .self = posix_self,
+        .map_word = posix_map_word,
+        .unmap_word = posix_unmap_word,
+        .now = posix_now,
+        .monotonic = posix_monotonic,
+        .random = posix_random,
+        .allocate_memory = posix_allocate_memory,
+        .free_memory = posix_free_memory,
+    };
+    return &disk;
+}

@@ -1,0 +1,226 @@
+/* keeper.c: the background thread. It syncs what was committed with durability "os", seals full segments, prepares the spare segment
+ * and keeps the manifest up to date. Nothing waits for it but its own work: a volume that is killed before it ran is whole.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "store.h"
+
+#define SYNC_AFTER_NS 500000000ull /* "os" commits are synced at least once a second */
+#define PREPARE_STEP (1u << 20)
+#define READ_STEP (1u << 20)
+#define MANIFEST_SHARE 64 /* the manifest is rewritten when this share of its segments is new: its cost stays in proportion */
+
+void aul_keeper_wake(aul_store *store) {
+    aul_keeper *keeper = &store->keeper;
+    if (!keeper->running) return;
+    pthread_mutex_lock(&keeper->lock);
+    keeper->work = true;
+    pthread_cond_signal(&keeper->wake);
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+/* The checksum of a segment that another session wrote. */
+static int read_crc(aul_store *store, aul_segment *segment, aul_error *error) {
+    u8 *buffer = aul_alloc(store->disk, READ_STEP);
+    int status = buffer ? AUL_OK : aul_fail(error, AUL_NO_MEMORY, "no memory to read the log");
+    u32 crc = 0;
+    for (u64 at = 0; at < segment->filled && !status; at += READ_STEP) {
+        size_t step = (size_t)aul_min(READ_STEP, segment->filled - at);
+        status = aul_files_read(&store->files, segment, buffer, step, at, error);
+        if (!status) crc = aul_crc32c(crc, buffer, step);
+    }
+    aul_release(store->disk, buffer);
+    segment->crc = crc;
+    return status;
+}
+
+/* Seals a full segment whose records are all durable. */
+int aul_keeper_seal(aul_store *store, aul_segment *segment, aul_error *error) {
+    aul_disk *disk = store->disk;
+    aul_part *part = segment->part;
+    u8 *footer;
+    size_t bytes;
+    int file;
+    int status = segment->bounded ? read_crc(store, segment, error) : AUL_OK;
+    if (status) return status;
+    aul_summary summary = segment->summary;
+    summary.log_end = segment->filled;
+    summary.last_lsn = atomic_load(&segment->last_lsn);
+    summary.whole_crc = segment->crc;
+    if (part->commit_count) {
+        const aul_commit *last = &part->commits[part->commit_count - 1];
+        summary.last_commit = last->lsn;
+        summary.last_time_ns = last->time_ns;
+        summary.end_pages = last->end_pages;
+    }
+    status = aul_files_acquire(&store->files, segment, true, &file, error);
+    if (status) return status;
+    status = aul_run_build(disk, segment, part, &summary, &footer, &bytes);
+    if (status) aul_fail(error, status, "no memory for the index run of %s", segment->name);
+    if (!status) {
+        int failed = aul_disk_write(disk, file, footer, bytes, summary.file_bytes - bytes);
+        if (!failed) failed = disk->truncate(disk->context, file, summary.file_bytes);
+        if (!failed) failed = aul_disk_sync(disk, file);
+        if (failed) status = aul_fail_os(error, failed, "sealing a log segment", segment->name);
+        aul_release(disk, footer);
+    }
+    aul_files_release(&store->files, segment);
+    if (status) return status;
+    aul_page_index_seal(&store->index, segment, &summary);
+    if (segment->file_users) aul_files_release(&store->files, segment); /* the log kept it open */
+    return AUL_OK;
+}
+
+/* What a segment without a commit carries on from the one before it. */
+static void inherit_summary(aul_segment *segment, const aul_segment *before) {
+    segment->summary.last_commit = before->summary.last_commit;
+    segment->summary.last_time_ns = before->summary.last_time_ns;
+    segment->summary.end_pages = before->summary.end_pages;
+}
+
+/* Seals what can be sealed, oldest first; *sealed counts. */
+static int seal_full(aul_store *store, u64 *sealed, aul_error *error) {
+    aul_segment_list *list = aul_page_index_list(&store->index);
+    int status = AUL_OK;
+    for (size_t i = 0; i < list->count && !status; i++) {
+        aul_segment *segment = list->items[i];
+        if (atomic_load(&segment->sealed)) continue;
+        pthread_mutex_lock(&store->log.lock);
+        bool full = segment->bounded || (segment->next && segment != store->log.sync_head &&
+                                         atomic_load(&segment->last_lsn) <= atomic_load(&store->log.durable));
+        pthread_mutex_unlock(&store->log.lock);
+        if (!full) break;
+        if (i) inherit_summary(segment, list->items[i - 1]);
+        status = aul_keeper_seal(store, segment, error);
+        if (!status) ++*sealed;
+    }
+    aul_segment_list_release(&store->index, list);
+    return status;
+}
+
+/* Writes the spare: a segment's worth of blocks, so that commits into it change no block map. */
+static int write_spare(aul_store *store, const char *path) {
+    aul_disk *disk = store->disk;
+    int file;
+    int failed = disk->unlink(disk->context, path);
+    if (failed && failed != ENOENT) return failed;
+    failed = disk->open(disk->context, path, AUL_DISK_WRITE | AUL_DISK_CREATE, &file);
+    if (failed) return failed;
+    u8 *zeros = aul_alloc_zero(disk, PREPARE_STEP);
+    if (!zeros) failed = ENOMEM;
+    if (!failed) failed = disk->allocate(disk->context, file, AUL_SEGMENT_BYTES);
+    for (u64 at = 0; at < AUL_SEGMENT_BYTES && !failed && !store->keeper.stop; at += PREPARE_STEP) {
+        failed = aul_disk_write(disk, file, zeros, PREPARE_STEP, at);
+        /* In small steps: the commits that go on meanwhile share the disk. */
+        if (!failed) failed = aul_disk_sync(disk, file);
+    }
+    aul_release(disk, zeros);
+    disk->close(disk->context, file);
+    return failed;
+}
+
+static int prepare_spare(aul_store *store) {
+    aul_log *log = &store->log;
+    char path[AUL_PATH_BYTES];
+    pthread_mutex_lock(&log->lock);
+    const aul_segment *active = log->logged_segment;
+    bool wanted = !log->spare_ready && !log->failed && active && active->image &&
+                  log->logged_bytes >= AUL_PREPARE_AFTER_BYTES &&
+                  (!active->prepared || log->logged_end >= active->capacity / 2);
+    pthread_mutex_unlock(&log->lock);
+    if (!wanted) return 0;
+    aul_files_path(&store->files, "spare", path, sizeof path);
+    int failed = write_spare(store, path);
+    if (failed == ENOSPC || failed == EDQUOT) {
+        store->disk->unlink(store->disk->context, path);
+        return 0; /* commits go to unprepared segments, as long as there is space for those */
+    }
+    if (failed || store->keeper.stop) return failed;
+    pthread_mutex_lock(&log->lock);
+    log->spare_ready = true;
+    pthread_mutex_unlock(&log->lock);
+    return 0;
+}
+
+static bool is_final(int status) { return status != AUL_OK && status != AUL_BUSY && status != AUL_NO_MEMORY && status != AUL_DISK_FULL; }
+
+/* One round of work. Returns whether there is something to do again in a while. */
+static bool work(aul_store *store, u64 *oldest_unsynced) {
+    aul_log *log = &store->log;
+    aul_keeper *keeper = &store->keeper;
+    aul_error error = {0};
+    pthread_mutex_lock(&log->lock);
+    u64 logged = log->logged;
+    bool failed = log->failed, full = log->sync_head && log->sync_head->next && log->sync_head->next->filled;
+    bool unsynced = log->written > atomic_load(&log->durable);
+    pthread_mutex_unlock(&log->lock);
+    if (failed) return false;
+    u64 now = store->disk->monotonic(store->disk->context);
+    if (!unsynced) *oldest_unsynced = 0;
+    if (unsynced && !*oldest_unsynced) *oldest_unsynced = now;
+    if (unsynced && (full || now - *oldest_unsynced >= SYNC_AFTER_NS)) {
+        aul_log_wait_durable(store, logged, 1000, &error);
+        *oldest_unsynced = 0;
+        unsynced = false;
+    }
+    u64 sealed = 0;
+    int status = seal_full(store, &sealed, &error);
+    keeper->unlisted += sealed;
+    if (!status && keeper->unlisted * MANIFEST_SHARE >= store->index.list->count && keeper->unlisted) {
+        status = aul_store_write_manifest(store, 0, &error);
+        if (!status) keeper->unlisted = 0;
+    }
+    int failed_spare = status ? 0 : prepare_spare(store);
+    if (is_final(status) || failed_spare) {
+        pthread_mutex_lock(&log->lock);
+        aul_log_fail(store, failed_spare ? failed_spare : error.os_errno ? error.os_errno : EIO);
+        pthread_mutex_unlock(&log->lock);
+    }
+    return unsynced || status;
+}
+
+static void *run(void *argument) {
+    aul_store *store = argument;
+    aul_keeper *keeper = &store->keeper;
+    u64 oldest_unsynced = 0;
+    bool again = false;
+    pthread_mutex_lock(&keeper->lock);
+    while (!keeper->stop) {
+        u64 deadline = store->disk->monotonic(store->disk->context) + SYNC_AFTER_NS / 4;
+        while (!keeper->work && !keeper->stop) {
+            if (!again)
+                pthread_cond_wait(&keeper->wake, &keeper->lock);
+            else if (!aul_wait_until(store, &keeper->wake, &keeper->lock, deadline))
+                break;
+        }
+        keeper->work = false;
+        if (keeper->stop) break;
+        pthread_mutex_unlock(&keeper->lock);
+        again = work(store, &oldest_unsynced);
+        pthread_mutex_lock(&keeper->lock);
+    }
+    pthread_mutex_unlock(&keeper->lock);
+    return NULL;
+}
+
+int aul_keeper_start(aul_store *store) {
+    aul_keeper *keeper = &store->keeper;
+    if (pthread_mutex_init(&keeper->lock, NULL) || aul_cond_init(&keeper->wake)) return AUL_NO_MEMORY;
+    if (pthread_create(&keeper->thread, NULL, run, store)) return AUL_NO_MEMORY;
+    keeper->running = true;
+    return AUL_OK;
+}
+
+void aul_keeper_stop(aul_store *store) {
+    aul_keeper *keeper = &store->keeper;
+    if (!keeper->running) return;
+    pthread_mutex_lock(&keeper->lock);
+    keeper->stop = true;
+    pthread_cond_signal(&keeper->wake);
+    pthread_mutex_unlock(&keeper->lock);
+    pthread_join(keeper->thread, NULL);
+    keeper->running = false;
+    pthread_mutex_destroy(&keeper->lock);
+    pthread_cond_destroy(&keeper->wake);
+}

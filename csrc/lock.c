@@ -1,0 +1,181 @@
+/* lock.c: one writer at a time.
+ *
+ * The file LOCK carries a POSIX record lock of the writing process; it ends with the process, whatever ends it. Such locks do not
+ * hold between handles of one process, and closing any descriptor of the file drops them, so a registry keeps the process's
+ * own volumes by device and inode: a second writer is refused there, and a reader borrows the writer's descriptor.
+ *
+ * LOCK, one block: 0 "AULLOCK1", 8 u64 pid, 16 u64 since, 24 host (64 bytes), 88 volume id (16 bytes), 104 u64 epoch, 112 u64 durable LSN:
+ * the word that the writer keeps up to date through a shared mapping, only ever after the sync that made it true.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "store.h"
+
+#define MAGIC "AULLOCK1"
+#define WORD_AT 112
+#define LOCK_BYTES 4096
+#define VOLUMES_MAX 4096 /* open for writing in one process */
+
+typedef struct {
+    u64 device, inode;
+    int file;
+    u32 fork_generation;
+    bool used;
+    aul_lock_holder holder;
+} slot;
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static slot registry[VOLUMES_MAX];
+
+static slot *find(u64 device, u64 inode) {
+    for (int i = 0; i < VOLUMES_MAX; i++) {
+        slot *candidate = &registry[i];
+        if (candidate->used && candidate->fork_generation == aul_fork_generation() && candidate->device == device &&
+            candidate->inode == inode)
+            return candidate;
+    }
+    return NULL;
+}
+
+static slot *find_free(void) {
+    for (int i = 0; i < VOLUMES_MAX; i++)
+        if (!registry[i].used || registry[i].fork_generation != aul_fork_generation()) return &registry[i];
+    return NULL;
+}
+
+static int locked_by(const aul_lock_holder *holder, const char *path, aul_error *error) {
+    aul_fail(error, AUL_LOCKED, "%s is open for writing by process %llu on %s: close it there, or open with read_only=True", path,
+             (unsigned long long)holder->pid, holder->host);
+    if (error) {
+        error->pid = holder->pid;
+        error->since_ns = holder->since_ns;
+        memcpy(error->host, holder->host, sizeof error->host);
+    }
+    return AUL_LOCKED;
+}
+
+static int read_holder(aul_disk *disk, int file, aul_lock_holder *holder) {
+    u8 block[LOCK_BYTES] = {0};
+    size_t done;
+    int failed = aul_disk_read(disk, file, block, sizeof block, 0, &done);
+    memset(holder, 0, sizeof *holder);
+    if (failed || memcmp(block, MAGIC, 8) != 0) return failed;
+    holder->pid = get64(block + 8);
+    holder->since_ns = get64(block + 16);
+    memcpy(holder->host, block + 24, sizeof holder->host - 1);
+    return 0;
+}
+
+/* Opens LOCK, takes the record lock and writes who holds it. */
+static int take_file(aul_store *store, slot *mine, aul_error *error) {
+    aul_disk *disk = store->disk;
+    char path[AUL_PATH_BYTES];
+    snprintf(path, sizeof path, "%s/LOCK", store->path);
+    int failed = disk->open(disk->context, path, AUL_DISK_WRITE, &mine->file);
+    if (failed == ENOENT) failed = disk->open(disk->context, path, AUL_DISK_WRITE | AUL_DISK_CREATE, &mine->file);
+    if (failed) return aul_fail_os(error, failed, "opening the lock file", path);
+    failed = disk->lock(disk->context, mine->file);
+    if (failed == EAGAIN) {
+        aul_lock_holder holder;
+        read_holder(disk, mine->file, &holder);
+        disk->close(disk->context, mine->file);
+        return locked_by(&holder, store->path, error);
+    }
+    disk->self(disk->context, &mine->holder);
+    u8 who[80];
+    put64(who, mine->holder.pid);
+    put64(who + 8, mine->holder.since_ns);
+    memcpy(who + 16, mine->holder.host, 64);
+    u64 size = 0;
+    if (!failed) failed = disk->size(disk->context, mine->file, &size);
+    if (!failed && size < LOCK_BYTES) failed = disk->allocate(disk->context, mine->file, LOCK_BYTES);
+    if (!failed) failed = aul_disk_write(disk, mine->file, who, sizeof who, 8);
+    if (!failed) failed = aul_disk_write(disk, mine->file, MAGIC, 8, 0);
+    if (!failed) failed = disk->map_word(disk->context, mine->file, WORD_AT, &store->log.shared_durable);
+    if (!failed) return AUL_OK;
+    disk->close(disk->context, mine->file);
+    return aul_fail_os(error, failed, "taking the volume's lock", path);
+}
+
+int aul_lock_take(aul_store *store, aul_error *error) {
+    aul_disk *disk = store->disk;
+    u64 device, inode;
+    int failed = disk->identity(disk->context, store->path, &device, &inode);
+    if (failed) return aul_fail_os(error, failed, "looking at the volume's directory", store->path);
+    pthread_mutex_lock(&registry_lock);
+    slot *other = find(device, inode), *mine = find_free();
+    int status;
+    if (other)
+        status = locked_by(&other->holder, store->path, error);
+    else if (!mine)
+        status = aul_fail(error, AUL_NO_MEMORY, "more than %d volumes are open for writing in this process", VOLUMES_MAX);
+    else
+        status = take_file(store, mine, error);
+    if (!status) {
+        mine->device = device;
+        mine->inode = inode;
+        mine->fork_generation = aul_fork_generation();
+        mine->used = true;
+        store->lock_slot = mine;
+    }
+    pthread_mutex_unlock(&registry_lock);
+    return status;
+}
+
+void aul_lock_drop(aul_store *store) {
+    slot *mine = store->lock_slot;
+    if (!mine) return;
+    store->disk->unmap_word(store->disk->context, store->log.shared_durable);
+    store->log.shared_durable = NULL;
+    pthread_mutex_lock(&registry_lock);
+    store->disk->unlock(store->disk->context, mine->file);
+    store->disk->close(store->disk->context, mine->file);
+    mine->used = false;
+    pthread_mutex_unlock(&registry_lock);
+    store->lock_slot = NULL;
+}
+
+int aul_lock_publish(aul_store *store, aul_error *error) {
+    slot *mine = store->lock_slot;
+    u8 which[24];
+    memcpy(which, store->manifest.volume_id, AUL_ID_BYTES);
+    put64(which + 16, store->epoch);
+    atomic_store(store->log.shared_durable, atomic_load(&store->log.durable));
+    int failed = aul_disk_write(store->disk, mine->file, which, sizeof which, 88);
+    return failed ? aul_fail_os(error, failed, "writing the lock file", store->path) : AUL_OK;
+}
+
+int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *error) {
+    aul_disk *disk = store->disk;
+    u64 device, inode;
+    u8 block[LOCK_BYTES] = {0};
+    size_t done = 0;
+    *lsn = 0;
+    *alive = false;
+    int failed = disk->identity(disk->context, store->path, &device, &inode);
+    if (failed) return aul_fail_os(error, failed, "looking at the volume's directory", store->path);
+    pthread_mutex_lock(&registry_lock);
+    slot *writer = find(device, inode);
+    if (writer) {
+        failed = aul_disk_read(disk, writer->file, block, sizeof block, 0, &done);
+        *alive = true;
+    } else {
+        char path[AUL_PATH_BYTES];
+        int file;
+        snprintf(path, sizeof path, "%s/LOCK", store->path);
+        failed = disk->open(disk->context, path, 0, &file);
+        if (!failed) {
+            failed = aul_disk_read(disk, file, block, sizeof block, 0, &done);
+            *alive = disk->is_locked(disk->context, file);
+            disk->close(disk->context, file);
+        } else if (failed == ENOENT) {
+            failed = 0; /* copied without it: what the log itself says has to do */
+        }
+    }
+    pthread_mutex_unlock(&registry_lock);
+    if (failed) return aul_fail_os(error, failed, "reading the lock file", store->path);
+    if (memcmp(block + 88, store->manifest.volume_id, AUL_ID_BYTES) == 0 && get64(block + 104) == store->manifest.epoch)
+        *lsn = get64(block + WORD_AT);
+    return AUL_OK;
+}

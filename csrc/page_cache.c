@@ -1,0 +1,278 @@
+/* page_cache.c: see page_cache.h. */
+#include "page_cache.h"
+
+#include "fork.h"
+
+#define SHARDS_MAX 16u
+#define SHARD_PAGES_MIN 64u /* smaller caches have fewer shards */
+#define SLAB_BYTES (2u << 20)
+#define NONE 0xffffffffu
+
+typedef struct {
+    u64 page, version, checked;
+    u8 *data;
+    u32 next; /* in its bucket */
+    u32 pins;
+    bool used, referenced;
+} cached_page;
+
+typedef struct {
+    pthread_mutex_t lock;
+    cached_page *pages;
+    u32 count, capacity, hand;
+    u32 *buckets;
+    u32 bucket_mask;
+    u8 **slabs;
+    u32 slab_count;
+    u64 hits, misses, pinned, live;
+} shard;
+
+struct aul_page_cache {
+    aul_disk *disk;
+    aul_disk disk_table; /* its own copy: a pin may outlive the store */
+    _Atomic u64 references;
+    u32 page_size, pages_per_slab, shard_count, fork_generation;
+    shard shards[SHARDS_MAX];
+};
+
+struct aul_pin {
+    aul_page_cache *cache;
+    shard *shard;
+    cached_page *page;
+};
+
+static inline u64 hash_page(u64 page) { return (page * 0x9e3779b97f4a7c15ull) >> 20; }
+
+static inline shard *shard_of(aul_page_cache *cache, u64 hash) { return &cache->shards[hash & (cache->shard_count - 1)]; }
+
+static inline u32 *bucket_of(shard *s, u64 hash) { return &s->buckets[hash >> 4 & s->bucket_mask]; }
+
+static int init_shard(aul_page_cache *cache, shard *s, u32 capacity) {
+    aul_disk *disk = cache->disk;
+    u32 buckets = 16;
+    while (buckets < capacity) buckets *= 2;
+    s->capacity = capacity;
+    s->bucket_mask = buckets - 1;
+    s->pages = aul_alloc(disk, capacity * sizeof *s->pages);
+    s->buckets = aul_alloc(disk, buckets * sizeof *s->buckets);
+    s->slabs = aul_alloc_zero(disk, (capacity / cache->pages_per_slab + 1) * sizeof *s->slabs);
+    if (!s->pages || !s->buckets || !s->slabs) return AUL_NO_MEMORY;
+    memset(s->buckets, 0xff, buckets * sizeof *s->buckets);
+    return pthread_mutex_init(&s->lock, NULL) ? AUL_NO_MEMORY : AUL_OK;
+}
+
+static void free_cache(aul_page_cache *cache) {
+    for (u32 i = 0; i < cache->shard_count; i++) {
+        shard *s = &cache->shards[i];
+        for (u32 slab = 0; slab < s->slab_count; slab++) aul_release(cache->disk, s->slabs[slab]);
+        aul_release(cache->disk, s->slabs);
+        aul_release(cache->disk, s->buckets);
+        aul_release(cache->disk, s->pages);
+    }
+    void (*free_memory)(void *, void *) = cache->disk->free_memory;
+    free_memory(cache->disk->context, cache);
+}
+
+aul_page_cache *aul_page_cache_new(aul_disk *disk, u64 bytes, u32 page_size) {
+    aul_page_cache *cache = aul_alloc_zero(disk, sizeof *cache);
+    if (!cache) return NULL;
+    u64 pages = aul_min(aul_max(bytes / page_size, AUL_CACHE_PAGES_MIN), 1u << 31);
+    memcpy(&cache->disk_table, disk, sizeof *disk);
+    cache->disk = &cache->disk_table;
+    atomic_init(&cache->references, 1);
+    cache->page_size = page_size;
+    cache->fork_generation = aul_fork_generation();
+    cache->shard_count = 1;
+    while (cache->shard_count < SHARDS_MAX && pages / (cache->shard_count * 2) >= SHARD_PAGES_MIN) cache->shard_count *= 2;
+    u64 each = pages / cache->shard_count;
+    cache->pages_per_slab = (u32)aul_min(SLAB_BYTES / page_size, each);
+    for (u32 i = 0; i < cache->shard_count; i++)
+        if (init_shard(cache, &cache->shards[i], (u32)each)) {
+            free_cache(cache);
+            return NULL;
+        }
+    return cache;
+}
+
+void aul_page_cache_unref(aul_page_cache *cache) {
+    if (cache && atomic_fetch_sub(&cache->references, 1) == 1) free_cache(cache);
+}
+
+/* The newest version of the page at or below lsn. */
+static cached_page *find(shard *s, u64 hash, u64 page, u64 lsn) {
+    cached_page *best = NULL;
+    for (u32 at = *bucket_of(s, hash); at != NONE; at = s->pages[at].next) {
+        cached_page *candidate = &s->pages[at];
+        if (candidate->page == page && candidate->version <= lsn && (!best || candidate->version > best->version))
+            best = candidate;
+    }
+    return best;
+}
+
+int aul_page_cache_get(aul_page_cache *cache, u64 page, u64 lsn, u8 *out, u64 *version, u64 *checked) {
+    u64 hash = hash_page(page);
+    shard *s = shard_of(cache, hash);
+    int status = AUL_END;
+    pthread_mutex_lock(&s->lock);
+    cached_page *found = find(s, hash, page, lsn);
+    if (found) {
+        found->referenced = true;
+        memcpy(out, found->data, cache->page_size);
+        *version = found->version;
+        *checked = found->checked;
+        status = lsn <= found->checked ? AUL_OK : AUL_PENDING;
+    }
+    if (found)
+        s->hits++;
+    else
+        s->misses++;
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+void aul_page_cache_confirm(aul_page_cache *cache, u64 page, u64 version, u64 checked) {
+    u64 hash = hash_page(page);
+    shard *s = shard_of(cache, hash);
+    pthread_mutex_lock(&s->lock);
+    cached_page *found = find(s, hash, page, version);
+    if (found && found->version == version && found->checked < checked) found->checked = checked;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void unlink_page(shard *s, cached_page *page) {
+    u32 at = (u32)(page - s->pages);
+    u32 *link = bucket_of(s, hash_page(page->page));
+    while (*link != at) link = &s->pages[*link].next;
+    *link = page->next;
+    page->used = false;
+    s->live--;
+}
+
+/* A page's memory never used before, or NULL when the shard is full or there is no memory. */
+static cached_page *take_new(aul_page_cache *cache, shard *s) {
+    if (s->count == s->capacity) return NULL;
+    u32 slab = s->count / cache->pages_per_slab;
+    if (slab == s->slab_count) {
+        s->slabs[slab] = aul_alloc(cache->disk, (size_t)cache->pages_per_slab * cache->page_size);
+        if (!s->slabs[slab]) return NULL;
+        s->slab_count++;
+    }
+    cached_page *page = &s->pages[s->count];
+    memset(page, 0, sizeof *page);
+    page->data = s->slabs[slab] + (size_t)(s->count % cache->pages_per_slab) * cache->page_size;
+    s->count++;
+    return page;
+}
+
+/* The clock: pages referenced since the hand last came by get another round. */
+static cached_page *evict(shard *s) {
+    for (u64 steps = 0; s->count && steps < 2ull * s->count; steps++) {
+        cached_page *page = &s->pages[s->hand];
+        s->hand = (s->hand + 1) % s->count;
+        if (page->pins) continue;
+        if (page->used && page->referenced) {
+            page->referenced = false;
+            continue;
+        }
+        if (page->used) unlink_page(s, page);
+        return page;
+    }
+    return NULL;
+}
+
+static cached_page *put_locked(aul_page_cache *cache, shard *s, u64 page, u64 version, u64 checked, const u8 *data,
+                               bool keep_older) {
+    u64 hash = hash_page(page);
+    cached_page *old = find(s, hash, page, version);
+    if (old && old->version == version) {
+        if (old->checked < checked) old->checked = checked;
+        return old;
+    }
+    cached_page *to = NULL;
+    if (old && !keep_older && old->pins == 0) {
+        unlink_page(s, old);
+        to = old;
+    }
+    if (!to) to = take_new(cache, s);
+    if (!to) to = evict(s);
+    if (!to) return NULL;
+    memcpy(to->data, data, cache->page_size);
+    to->page = page;
+    to->version = version;
+    to->checked = checked;
+    to->used = to->referenced = true;
+    u32 *bucket = bucket_of(s, hash);
+    to->next = *bucket;
+    *bucket = (u32)(to - s->pages);
+    s->live++;
+    return to;
+}
+
+void aul_page_cache_put(aul_page_cache *cache, u64 page, u64 version, u64 checked, const u8 *data, bool keep_older) {
+    shard *s = shard_of(cache, hash_page(page));
+    pthread_mutex_lock(&s->lock);
+    put_locked(cache, s, page, version, checked, data, keep_older);
+    pthread_mutex_unlock(&s->lock);
+}
+
+int aul_page_cache_pin(aul_page_cache *cache, u64 page, u64 lsn, const u8 **data, aul_pin **out) {
+    u64 hash = hash_page(page);
+    shard *s = shard_of(cache, hash);
+    aul_pin *pin = aul_alloc(cache->disk, sizeof *pin);
+    if (!pin) return AUL_NO_MEMORY;
+    pthread_mutex_lock(&s->lock);
+    cached_page *found = find(s, hash, page, lsn);
+    if (found && lsn > found->checked) found = NULL;
+    if (found) {
+        if (found->pins++ == 0) s->pinned++;
+        found->referenced = true;
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (!found) {
+        aul_release(cache->disk, pin);
+        return AUL_END;
+    }
+    atomic_fetch_add(&cache->references, 1);
+    *pin = (aul_pin){cache, s, found};
+    *data = found->data;
+    *out = pin;
+    return AUL_OK;
+}
+
+void aul_pin_release(aul_pin *pin) {
+    if (!pin) return;
+    aul_page_cache *cache = pin->cache;
+    if (cache->fork_generation != aul_fork_generation()) return; /* the parent's; its locks may be held for ever here */
+    pthread_mutex_lock(&pin->shard->lock);
+    if (--pin->page->pins == 0) pin->shard->pinned--;
+    pthread_mutex_unlock(&pin->shard->lock);
+    aul_release(cache->disk, pin);
+    aul_page_cache_unref(cache);
+}
+
+void aul_page_cache_drop_above(aul_page_cache *cache, u64 lsn) {
+    for (u32 i = 0; i < cache->shard_count; i++) {
+        shard *s = &cache->shards[i];
+        pthread_mutex_lock(&s->lock);
+        for (u32 at = 0; at < s->count; at++) {
+            cached_page *page = &s->pages[at];
+            if (page->used && page->version > lsn) unlink_page(s, page);
+            if (page->checked > lsn) page->checked = lsn;
+        }
+        pthread_mutex_unlock(&s->lock);
+    }
+}
+
+void aul_page_cache_stats(aul_page_cache *cache, aul_cache_stats *out) {
+    memset(out, 0, sizeof *out);
+    for (u32 i = 0; i < cache->shard_count; i++) {
+        shard *s = &cache->shards[i];
+        pthread_mutex_lock(&s->lock);
+        out->cached += s->live;
+        out->capacity += s->capacity;
+        out->pinned += s->pinned;
+        out->hits += s->hits;
+        out->misses += s->misses;
+        pthread_mutex_unlock(&s->lock);
+    }
+}

@@ -1,0 +1,710 @@
+/* recovery.c: what opening finds, and mends.
+ *
+ * After a clean close the manifest lists every segment, sealed, and there is nothing to do. Otherwise the log's tail is read: the
+ * segments that the manifest lists as unsealed, and those that follow them by their headers. It ends at the first place with no
+ * valid frame, at LSN e. That is
+ *   corruption, exactly when something valid says that e was durable: a frame's durable_before in this segment or a later one of
+ *   the chain's epoch, a sealed segment, the manifest; then opening fails and names the place;
+ *   the torn tail, otherwise: all from e on is cut, good-looking frames included, down to the last complete batch, at LSN L.
+ * What lies above D, the highest durable_before found, may be in the page cache and not on the disk: it is written again into a
+ * new segment and synced before anybody sees it. Then a branch point of kind CUT is logged behind it, above every LSN that
+ * the dead writer may have assigned, and one replacement of the manifest makes all of it true: old segments bounded at D, the new
+ * ones named, the epoch raised. Until then nothing has changed, and recovery may crash and begin again.
+ *
+ * A read-only open changes nothing: it shows the volume up to the durable LSN that it can be sure of.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "store.h"
+
+#define READ_ONLY_TRIES 5 /* a writer may replace the manifest while we look */
+
+/* One unsealed segment as the scan left it. */
+typedef struct {
+    aul_segment *segment;
+    u64 frames_end; /* of all valid frames */
+    u64 last_lsn;
+    u64 whole_end; /* of the last complete batch that ends here */
+    u64 used_end;  /* where zeros begin */
+} tail_segment;
+
+typedef struct {
+    aul_store *store;
+    aul_segment **listed; /* of the manifest */
+    size_t listed_count;
+    char **names; /* files in log/ */
+    size_t name_count, name_capacity;
+    tail_segment *tail;
+    size_t tail_count, tail_capacity;
+    u64 durable;           /* D */
+    u64 next_lsn;          /* e: the LSN after the last valid frame */
+    u64 last_commit;       /* L */
+    u64 last_time_ns, end_pages;
+    u64 limit;             /* a read-only open looks no further */
+    bool torn;
+    aul_scan scan;         /* of the last segment read: its batch may go on in the next */
+    bool scanning;
+} recovery;
+
+static void close_scan(recovery *r) {
+    if (r->scanning) aul_scan_close(&r->scan);
+    r->scanning = false;
+}
+
+static void free_recovery(recovery *r) {
+    aul_disk *disk = r->store->disk;
+    close_scan(r);
+    for (size_t i = 0; i < r->name_count; i++) aul_release(disk, r->names[i]);
+    aul_release(disk, r->names);
+    aul_release(disk, r->tail);
+}
+
+static int note_name(void *argument, const char *name) {
+    recovery *r = argument;
+    aul_disk *disk = r->store->disk;
+    if (aul_grow(disk, (void **)&r->names, &r->name_capacity, r->name_count + 1, sizeof *r->names)) return ENOMEM;
+    size_t bytes = strlen(name) + 1;
+    char *copy = aul_alloc(disk, bytes);
+    if (!copy) return ENOMEM;
+    memcpy(copy, name, bytes);
+    r->names[r->name_count++] = copy;
+    return 0;
+}
+
+static int list_names(recovery *r, aul_error *error) {
+    aul_store *store = r->store;
+    int failed = store->disk->list(store->disk->context, store->log_path, note_name, r);
+    return failed ? aul_fail_os(error, failed, "listing the log's directory", store->log_path) : AUL_OK;
+}
+
+static bool has_name(const recovery *r, const char *name) {
+    for (size_t i = 0; i < r->name_count; i++)
+        if (strcmp(r->names[i], name) == 0) return true;
+    return false;
+}
+
+static int corrupt(const aul_segment *segment, u64 offset, u64 lsn, const char *what, aul_error *error) {
+    return aul_fail_at(error, AUL_CORRUPT, segment->name, offset, lsn,
+                       "%s in %s at offset %llu, LSN %llu, which was durable: restore the file from a copy", what, segment->name,
+                       (unsigned long long)offset, (unsigned long long)lsn);
+}
+
+/* Reads the segment's header. AUL_CORRUPT also when it is another file's. */
+static int check_header(aul_store *store, aul_segment *segment, aul_error *error) {
+    u8 block[AUL_BLOCK];
+    aul_segment found = {0};
+    int status = aul_files_read(&store->files, segment, block, AUL_BLOCK, 0, error);
+    if (!status) status = aul_segment_decode_header(block, &found, error);
+    if (status) return status;
+    if (memcmp(found.id, segment->id, AUL_ID_BYTES) != 0 || memcmp(found.volume_id, segment->volume_id, AUL_ID_BYTES) != 0 ||
+        found.first_lsn != segment->first_lsn || found.epoch != segment->epoch || found.page_size != segment->page_size)
+        return aul_fail_at(error, AUL_CORRUPT, segment->name, 0, segment->first_lsn, "%s has another segment's header", segment->name);
+    return AUL_OK;
+}
+
+/* Keeps the volume's newest commit, and the durable LSN that a sealed or bounded segment stands for. */
+static void pass_summary(recovery *r, const aul_segment *segment) {
+    const aul_summary *summary = &segment->summary;
+    r->next_lsn = summary->last_lsn + 1;
+    r->durable = aul_max(r->durable, summary->last_commit);
+    r->last_commit = summary->last_commit;
+    r->last_time_ns = summary->last_time_ns;
+    r->end_pages = summary->end_pages;
+}
+
+/* Takes the frame that the scan has just read into the segment's part. */
+static int index_scanned(recovery *r, aul_segment *segment, tail_segment *tail, aul_error *error) {
+    aul_scan *scan = &r->scan;
+    aul_part *part = segment->part;
+    if (aul_part_reserve(part, scan->frame.records, scan->frame.records, 1))
+        return aul_fail(error, AUL_NO_MEMORY, "no memory for the index of the log's tail");
+    aul_part_add_records(part, r->store->page_size, scan->payload, scan->frame.payload_bytes, scan->records_at,
+                         scan->frame.first_lsn, scan->frame_offset + AUL_FRAME_HEADER);
+    tail->frames_end = scan->offset;
+    tail->last_lsn = scan->next_lsn - 1;
+    r->next_lsn = scan->next_lsn;
+    r->durable = aul_max(r->durable, scan->frame.durable_before);
+    if (scan->in_batch) return AUL_OK;
+    aul_commit commit = {.lsn = scan->batch.last_lsn,
+                         .time_ns = scan->batch.time_ns,
+                         .end_pages = scan->batch.end_pages,
+                         .offset = (u32)scan->batch_offset,
+                         .records = (u32)(scan->batch.last_lsn - scan->batch.first_lsn + 1)};
+    aul_part_add_commit(part, &commit);
+    tail->whole_end = scan->offset;
+    r->last_commit = commit.lsn;
+    r->last_time_ns = commit.time_ns;
+    r->end_pages = commit.end_pages;
+    return AUL_OK;
+}
+
+/* Branch points that the manifest does not have yet. */
+static int note_branches(recovery *r, aul_error *error) {
+    aul_scan *scan = &r->scan;
+    aul_change change;
+    if (scan->batch.kind != AUL_BATCH_CONTROL) return AUL_OK;
+    if (aul_record_parse(scan->payload + scan->records_at, scan->frame.payload_bytes - scan->records_at, r->store->page_size,
+                         &change))
+        return AUL_OK;
+    aul_branch branch;
+    if (change.kind != AUL_BRANCH_POINT || aul_branch_decode(change.data, change.data_bytes, &branch)) return AUL_OK;
+    aul_history *history = &r->store->manifest.history;
+    if (history->count && history->items[history->count - 1].resumed_at >= branch.resumed_at) return AUL_OK;
+    return aul_history_add(history, &branch) ? aul_fail(error, AUL_NO_MEMORY, "no memory for the history") : AUL_OK;
+}
+
+static tail_segment *add_tail(recovery *r, aul_segment *segment) {
+    aul_disk *disk = r->store->disk;
+    if (aul_grow(disk, (void **)&r->tail, &r->tail_capacity, r->tail_count + 1, sizeof *r->tail)) return NULL;
+    if (!segment->part) segment->part = aul_part_new(disk);
+    if (!segment->part) return NULL;
+    tail_segment *tail = &r->tail[r->tail_count++];
+    *tail = (tail_segment){segment, AUL_BLOCK, segment->first_lsn - 1, AUL_BLOCK, AUL_BLOCK};
+    return tail;
+}
+
+/* Scans an unsealed segment from its first frame to the last valid one. `bound` is where its frames must reach, or 0. */
+static int scan_segment(recovery *r, aul_segment *segment, u64 bound, aul_error *error) {
+    aul_store *store = r->store;
+    tail_segment *tail = add_tail(r, segment);
+    if (!tail) return aul_fail(error, AUL_NO_MEMORY, "no memory to read the log");
+    int file;
+    u64 size;
+    int status = aul_files_acquire(&store->files, segment, !store->read_only, &file, error);
+    if (status) return status;
+    if (segment->file_users > 1) aul_files_release(&store->files, segment); /* one use keeps it open until it is sealed */
+    int failed = store->disk->size(store->disk->context, file, &size);
+    if (failed) return aul_fail_os(error, failed, "looking at the size of a log segment", segment->name);
+    if (bound && size < bound) return corrupt(segment, size, segment->summary.last_lsn, "the file ends", error);
+    aul_scan previous = r->scan;
+    bool had = r->scanning;
+    r->scanning = false;
+    status = aul_scan_open(&r->scan, store->disk, segment, file, bound ? bound : size, had ? &previous : NULL, error);
+    if (had) aul_scan_close(&previous);
+    if (status) return status;
+    r->scanning = true;
+    u64 limit = bound ? UINT64_MAX : r->limit;
+    while (!(status = aul_scan_next(&r->scan, error)) && r->scan.frame.first_lsn <= limit) {
+        status = index_scanned(r, segment, tail, error);
+        if (!status) status = note_branches(r, error);
+        if (status) return status;
+    }
+    store->info.scanned_bytes += tail->frames_end;
+    atomic_store(&segment->last_lsn, tail->last_lsn);
+    if (bound && (status == AUL_CORRUPT || r->scan.offset != bound))
+        return corrupt(segment, r->scan.offset, r->scan.next_lsn, "a damaged frame", error);
+    return status == AUL_CORRUPT || status == AUL_END ? AUL_OK : status;
+}
+
+/* The log ends in `segment` at LSN e. Was e durable? Looks through the rest of this segment and through all later ones. */
+static int judge(recovery *r, const aul_segment *segment, u64 offset, bool look_here, aul_error *error) {
+    aul_store *store = r->store;
+    u64 e = r->next_lsn;
+    bool found = r->durable >= e;
+    if (!found && look_here) {
+        u64 used_end;
+        int status = aul_scan_find_evidence(&r->scan, e, &found, &used_end, error);
+        if (status) return status;
+        r->tail[r->tail_count - 1].used_end = used_end;
+    }
+    for (size_t i = 0; i < r->name_count && !found; i++) {
+        aul_segment later = {.file = -1, .page_size = store->page_size};
+        u8 block[AUL_BLOCK];
+        if (!aul_segment_parse_name(r->names[i], &later.first_lsn, &later.epoch)) continue;
+        if (later.first_lsn <= segment->first_lsn || later.epoch < segment->epoch || later.epoch > store->manifest.epoch) continue;
+        aul_segment_set_name(&later);
+        aul_error ignored; /* a file that is no segment is no evidence */
+        int status = aul_files_read(&store->files, &later, block, AUL_BLOCK, 0, &ignored);
+        if (!status) status = aul_segment_decode_header(block, &later, &ignored);
+        aul_summary summary;
+        if (!status && aul_run_read_trailer(&store->files, &later, &summary, &ignored) == AUL_OK)
+            found = summary.last_lsn >= e;
+        int file;
+        u64 size;
+        if (!status && !found && aul_files_acquire(&store->files, &later, false, &file, &ignored) == AUL_OK) {
+            aul_scan scan;
+            u64 used_end;
+            if (!store->disk->size(store->disk->context, file, &size) &&
+                aul_scan_open(&scan, store->disk, &later, file, size, NULL, &ignored) == AUL_OK) {
+                status = aul_scan_find_evidence(&scan, e, &found, &used_end, error);
+                aul_scan_close(&scan);
+            }
+            aul_files_release(&store->files, &later);
+        }
+        aul_files_forget(&store->files, &later);
+    }
+    if (found) return corrupt(segment, offset, e, "a damaged or missing frame", error);
+    r->torn = true;
+    return AUL_OK;
+}
+
+/* The segment that follows by name and header, or NULL when there is none. */
+static int find_next(recovery *r, const aul_segment *last, aul_segment **next, aul_error *error) {
+    aul_store *store = r->store;
+    u8 block[AUL_BLOCK];
+    *next = NULL;
+    aul_segment *candidate = aul_segment_new(store->disk);
+    if (!candidate) return aul_fail(error, AUL_NO_MEMORY, "no memory for a log segment");
+    candidate->first_lsn = r->next_lsn;
+    candidate->epoch = last->epoch;
+    aul_segment_set_name(candidate);
+    int status = AUL_END;
+    if (has_name(r, candidate->name) && strcmp(candidate->name, last->name) != 0) {
+        status = aul_files_read(&store->files, candidate, block, AUL_BLOCK, 0, error);
+        if (!status) status = aul_segment_decode_header(block, candidate, error);
+        if (!status && (memcmp(candidate->previous_id, last->id, AUL_ID_BYTES) != 0 || candidate->first_lsn != r->next_lsn ||
+                        candidate->epoch != last->epoch || candidate->page_size != store->page_size ||
+                        memcmp(candidate->volume_id, store->manifest.volume_id, AUL_ID_BYTES) != 0))
+            status = AUL_CORRUPT;
+    }
+    if (status == AUL_OK) {
+        *next = candidate;
+        return AUL_OK;
+    }
+    aul_files_forget(&store->files, candidate);
+    aul_segment_free(store->disk, candidate);
+    return status == AUL_END || status == AUL_CORRUPT ? AUL_OK : status;
+}
+
+/* Reads one segment that the manifest lists as appended to, or that follows by its header. It may have been sealed since. */
+static int read_appended(recovery *r, aul_segment *segment, aul_error *error) {
+    aul_store *store = r->store;
+    aul_summary summary;
+    aul_error ignored;
+    int status = check_header(store, segment, &ignored);
+    if (status == AUL_CORRUPT) { /* never durable, or damaged */
+        if (!add_tail(r, segment)) return aul_fail(error, AUL_NO_MEMORY, "no memory to read the log");
+        close_scan(r);
+        return judge(r, segment, 0, false, error);
+    }
+    if (status) {
+        if (error) *error = ignored;
+        return status;
+    }
+    if (!r->scanning || !r->scan.in_batch) {
+        status = aul_run_read_trailer(&store->files, segment, &summary, &ignored);
+        if (status == AUL_OK && summary.last_lsn <= r->limit) {
+            segment->summary = summary;
+            atomic_store(&segment->last_lsn, summary.last_lsn);
+            atomic_store(&segment->sealed, true);
+            r->durable = aul_max(r->durable, summary.last_commit);
+            pass_summary(r, segment);
+            close_scan(r);
+            return AUL_OK;
+        }
+    }
+    return scan_segment(r, segment, 0, error);
+}
+
+static int append_to_index(recovery *r, aul_segment *segment, aul_error *error) {
+    if (!aul_page_index_append(&r->store->index, segment)) return AUL_OK;
+    return aul_fail(error, AUL_NO_MEMORY, "no memory for a log segment");
+}
+
+/* Reads all the log that there is: sealed segments by the manifest, the tail frame by frame. */
+static int read_log(recovery *r, aul_error *error) {
+    aul_store *store = r->store;
+    aul_segment *last = NULL;
+    int status = AUL_OK;
+    for (size_t i = 0; i < r->listed_count && !status; i++) {
+        aul_segment *segment = r->listed[i];
+        if (r->torn) break; /* looked at already */
+        status = append_to_index(r, segment, error);
+        if (status) break;
+        r->listed[i] = NULL;
+        if (atomic_load(&segment->sealed)) {
+            if (!has_name(r, segment->name))
+                status = aul_fail_at(error, AUL_CORRUPT, segment->name, 0, segment->first_lsn,
+                                     "the log segment %s is missing: restore it from a copy", segment->name);
+            else
+                pass_summary(r, segment);
+        } else if (segment->bounded) {
+            status = check_header(store, segment, error);
+            if (!status) status = scan_segment(r, segment, segment->summary.log_end, error);
+            if (!status) close_scan(r);
+            if (!status) pass_summary(r, segment);
+        } else {
+            status = read_appended(r, segment, error);
+            bool follows = i + 1 == r->listed_count || r->listed[i + 1]->first_lsn == r->next_lsn;
+            if (!status && !r->torn && !follows && r->limit == UINT64_MAX)
+                status = judge(r, segment, r->scanning ? r->scan.offset : 0, r->scanning, error);
+        }
+        last = segment;
+    }
+    while (!status && last && !r->torn && !last->bounded && last->epoch == store->manifest.epoch &&
+           !(store->manifest.flags & AUL_MANIFEST_CLEAN)) {
+        aul_segment *next;
+        status = find_next(r, last, &next, error);
+        if (status || !next) break;
+        status = append_to_index(r, next, error);
+        if (status) {
+            aul_segment_free(store->disk, next);
+            break;
+        }
+        status = read_appended(r, next, error);
+        last = next;
+    }
+    if (status || r->torn || !last || r->limit != UINT64_MAX) return status;
+    if (atomic_load(&last->sealed) || last->bounded) {
+        bool clean = store->manifest.flags & AUL_MANIFEST_CLEAN;
+        return clean ? AUL_OK : judge(r, last, last->summary.log_end, false, error);
+    }
+    return judge(r, last, r->scan.offset, true, error);
+}
+
+/* Ends the index at `lsn`, a commit: parts are cut, segments beyond it leave the list. */
+static void cut_index(recovery *r, u64 lsn) {
+    aul_page_index *index = &r->store->index;
+    aul_segment_list *list = index->list; /* nobody else sees it yet */
+    for (size_t i = 0; i < r->tail_count; i++) {
+        tail_segment *tail = &r->tail[i];
+        aul_part *part = tail->segment->part;
+        if (tail->last_lsn <= lsn && tail->frames_end == tail->whole_end) continue;
+        u64 end = tail->last_lsn <= lsn ? tail->frames_end : tail->whole_end;
+        for (size_t c = 0; c < part->commit_count; c++)
+            if (part->commits[c].lsn > lsn && part->commits[c].offset != AUL_NO_OFFSET) {
+                end = part->commits[c].offset;
+                break;
+            }
+        aul_part_cut(part, lsn);
+        tail->frames_end = end;
+        tail->last_lsn = aul_min(tail->last_lsn, lsn);
+    }
+    while (list->count && list->items[list->count - 1]->first_lsn > lsn) {
+        aul_segment *dropped = list->items[--list->count];
+        aul_files_forget(&r->store->files, dropped);
+        for (size_t i = 0; i < r->tail_count; i++)
+            if (r->tail[i].segment == dropped) r->tail[i] = r->tail[--r->tail_count];
+        aul_segment_free(r->store->disk, dropped);
+    }
+    for (size_t i = 0; i < r->tail_count; i++) {
+        tail_segment *tail = &r->tail[i];
+        aul_segment *segment = tail->segment;
+        atomic_store(&segment->last_lsn, tail->last_lsn);
+        segment->bounded = true;
+        segment->filled = segment->written = segment->synced = tail->frames_end;
+        segment->summary.log_end = tail->frames_end;
+        segment->summary.last_lsn = tail->last_lsn;
+    }
+}
+
+/* The state of the volume after the commit `lsn`, which the index has. */
+static int find_state(recovery *r, u64 lsn, aul_error *error) {
+    aul_path path = {.lsn = lsn};
+    aul_commit commit;
+    if (lsn == 0) {
+        r->last_commit = r->last_time_ns = r->end_pages = 0;
+        return AUL_OK;
+    }
+    int status = aul_history_path(&r->store->manifest.history, lsn, &path);
+    if (status) return aul_fail(error, status, "no memory for the history");
+    status = aul_page_index_commit(&r->store->index, &path, lsn, &commit, NULL, error);
+    aul_path_free(r->store->disk, &path);
+    if (status == AUL_END) {
+        r->last_commit = r->last_time_ns = r->end_pages = 0;
+        return AUL_OK;
+    }
+    if (status) return status;
+    r->last_commit = commit.lsn;
+    r->last_time_ns = commit.time_ns;
+    r->end_pages = commit.end_pages;
+    return AUL_OK;
+}
+
+static void resume(recovery *r) {
+    aul_segment_list *list = r->store->index.list;
+    aul_summary state = {.last_commit = r->last_commit, .last_time_ns = r->last_time_ns, .end_pages = r->end_pages};
+    aul_log_resume(r->store, aul_max(r->last_commit, list->count ? atomic_load(&list->items[list->count - 1]->last_lsn) : 0),
+                   &state);
+    if (list->count) memcpy(r->store->log.last_id, list->items[list->count - 1]->id, AUL_ID_BYTES);
+}
+
+/* A bounded segment's summary has to say what was the volume's newest commit at its end. */
+static int summarise_bounded(recovery *r, aul_error *error) {
+    for (size_t i = 0; i < r->tail_count; i++) {
+        aul_segment *segment = r->tail[i].segment;
+        recovery state = {.store = r->store};
+        int status = find_state(&state, segment->summary.last_lsn, error);
+        if (status) return status;
+        segment->summary.last_commit = state.last_commit;
+        segment->summary.last_time_ns = state.last_time_ns;
+        segment->summary.end_pages = state.end_pages;
+    }
+    return AUL_OK;
+}
+
+/* Batches (D, L], read before the index was cut: copied frame by frame, with new headers, into a segment of the new epoch. */
+typedef struct {
+    u8 *bytes; /* frames, headers still the old ones */
+    size_t count, capacity;
+    u64 first_lsn, last_lsn, records;
+} kept_tail;
+
+static int keep_frame(recovery *r, aul_scan *scan, kept_tail *kept, aul_error *error) {
+    u64 bytes = aul_frame_bytes(scan->frame.payload_bytes);
+    if (aul_grow(r->store->disk, (void **)&kept->bytes, &kept->capacity, kept->count + bytes, 1))
+        return aul_fail(error, AUL_NO_MEMORY, "no memory to secure the log's tail");
+    memcpy(kept->bytes + kept->count, scan->payload - AUL_FRAME_HEADER, bytes);
+    kept->count += bytes;
+    kept->last_lsn = scan->next_lsn - 1;
+    kept->records += scan->frame.records;
+    return AUL_OK;
+}
+
+static int keep_tail(recovery *r, u64 durable, u64 last, kept_tail *kept, aul_error *error) {
+    memset(kept, 0, sizeof *kept);
+    kept->first_lsn = durable + 1;
+    int status = AUL_OK;
+    aul_scan carried = {0};
+    for (size_t i = 0; i < r->tail_count && !status && kept->last_lsn < last; i++) {
+        tail_segment *tail = &r->tail[i];
+        if (tail->last_lsn <= durable) continue;
+        aul_scan scan;
+        status = aul_scan_open(&scan, r->store->disk, tail->segment, tail->segment->file, tail->frames_end,
+                               carried.in_batch ? &carried : NULL, error);
+        while (!status && scan.next_lsn <= last) {
+            status = aul_scan_next(&scan, error);
+            if (!status && scan.frame.first_lsn > durable) status = keep_frame(r, &scan, kept, error);
+        }
+        carried = scan;
+        aul_scan_close(&scan);
+        if (status == AUL_END) status = AUL_OK;
+    }
+    if (!status && last > durable && kept->last_lsn != last)
+        return aul_fail_bug(error, __FILE__, __LINE__, "the log's tail reads differently a second time");
+    return status;
+}
+
+/* Writes the kept frames into a new segment, which is then bounded like an old one. */
+static int secure_tail(recovery *r, const kept_tail *kept, aul_error *error) {
+    aul_store *store = r->store;
+    aul_log *log = &store->log;
+    aul_segment *segment;
+    u64 footer = aul_run_footer_bytes(kept->records, kept->records, kept->records);
+    u64 capacity = aul_round_up(AUL_BLOCK + kept->count + footer, AUL_BLOCK);
+    log->next_lsn = kept->first_lsn;
+    int status = aul_log_new_segment(store, capacity, capacity, false, &segment, error);
+    if (status) return status;
+    u64 offset = AUL_BLOCK;
+    for (size_t at = 0; at < kept->count;) {
+        aul_frame frame = {0};
+        const u8 *old = kept->bytes + at;
+        frame.payload_crc = get32(old + 8);
+        frame.payload_bytes = get32(old + 12);
+        frame.first_lsn = get64(old + 16);
+        frame.records = get32(old + 40);
+        frame.flags = get16(old + 44);
+        frame.epoch = store->epoch;
+        frame.durable_before = kept->first_lsn - 1;
+        u64 bytes = aul_frame_bytes(frame.payload_bytes);
+        memcpy(segment->image + offset, old, bytes);
+        aul_frame_encode(segment->image + offset, &frame, segment->id, offset);
+        at += bytes;
+        offset += bytes;
+    }
+    int failed = aul_disk_write(store->disk, segment->file, segment->image, offset, 0);
+    if (!failed) failed = aul_disk_sync(store->disk, segment->file);
+    if (failed) return aul_fail_os(error, failed, "securing the log's tail", segment->name);
+    segment->filled = segment->written = segment->synced = offset;
+    log->write_head = log->sync_head = NULL;
+    log->active = NULL;
+    r->next_lsn = kept->first_lsn;
+    close_scan(r);
+    size_t count = r->tail_count;
+    status = scan_segment(r, segment, offset, error); /* builds its part, and proves what was written */
+    if (status) return status;
+    AUL_MUST(r->tail_count == count + 1 && r->next_lsn == kept->last_lsn + 1, error);
+    segment->bounded = true;
+    segment->summary.log_end = offset;
+    segment->summary.last_lsn = kept->last_lsn;
+    store->info.resecured_records = kept->records;
+    return AUL_OK;
+}
+
+/* Files in log/ that are no part of the volume: what was cut, spares, what an interrupted recovery left. With `newer_only` just those
+ * that no manifest can ever have named: the old segments are still the only copy of the log's tail. */
+static int remove_strays(recovery *r, bool newer_only, aul_error *error) {
+    aul_store *store = r->store;
+    aul_segment_list *list = store->index.list;
+    for (size_t i = 0; i < r->name_count; i++) {
+        u64 first_lsn, epoch;
+        bool known = newer_only && aul_segment_parse_name(r->names[i], &first_lsn, &epoch) && epoch <= store->manifest.epoch;
+        for (size_t s = 0; s < list->count && !known; s++) known = strcmp(list->items[s]->name, r->names[i]) == 0;
+        if (known || !r->names[i][0]) continue;
+        char path[AUL_PATH_BYTES];
+        aul_files_path(&store->files, r->names[i], path, sizeof path);
+        int failed = store->disk->unlink(store->disk->context, path);
+        if (failed && failed != ENOENT) return aul_fail_os(error, failed, "removing a file that is no part of the log", path);
+    }
+    return AUL_OK;
+}
+
+/* The manifest is replaced: the segments of older epochs that it does not name are dead. */
+static int remove_dead(recovery *r, u64 epoch, aul_error *error) {
+    for (size_t i = 0; i < r->name_count; i++) {
+        u64 first_lsn, of_epoch;
+        if (aul_segment_parse_name(r->names[i], &first_lsn, &of_epoch) && of_epoch <= epoch) continue;
+        r->names[i][0] = 0; /* looked after before, or made since by this recovery under the same name */
+    }
+    return remove_strays(r, false, error);
+}
+
+/* Logs the branch point behind the cut and makes it durable. */
+static int log_cut(recovery *r, aul_error *error) {
+    aul_store *store = r->store;
+    aul_log *log = &store->log;
+    aul_branch branch = {.parent_at = r->last_commit,
+                         .resumed_at = log->next_lsn,
+                         .epoch = store->epoch,
+                         .time_ns = store->disk->now(store->disk->context),
+                         .kind = AUL_BRANCH_CUT,
+                         .reason = "unclean end"};
+    u8 data[AUL_BRANCH_BYTES];
+    u8 memory[AUL_FRAME_ROOM + AUL_RECORD_HEADER + AUL_BRANCH_BYTES + AUL_FRAME_ALIGN];
+    aul_branch_encode(data, &branch);
+    aul_change change = {.kind = AUL_BRANCH_POINT, .length = AUL_BRANCH_BYTES, .data_bytes = AUL_BRANCH_BYTES, .data = data};
+    aul_record_encode(memory + AUL_FRAME_ROOM, &change, log->next_lsn, store->record_seed);
+    aul_frame_buffer frame = {memory, AUL_FRAME_ROOM, aul_record_bytes(&change), 1, log->next_lsn};
+    aul_log_batch batch = {.frames = &frame,
+                           .frame_count = 1,
+                           .kind = AUL_BATCH_CONTROL,
+                           .first_lsn = log->next_lsn,
+                           .last_lsn = log->next_lsn,
+                           .end_pages = log->end_pages};
+    int status = aul_log_append(store, &batch, error);
+    if (!status) status = aul_log_wait_durable(store, batch.last_lsn, 3600000, error);
+    if (!status && aul_history_add(&store->manifest.history, &branch))
+        status = aul_fail(error, AUL_NO_MEMORY, "no memory for the history");
+    return status;
+}
+
+/* Everything above D is secured in a new epoch, a cut is logged, and the manifest made to say so. */
+static int mend(recovery *r, aul_error *error) {
+    aul_store *store = r->store;
+    aul_log *log = &store->log;
+    u64 durable = r->durable, last = r->last_commit;
+    kept_tail kept;
+    aul_segment *segment;
+    int status = keep_tail(r, durable, last, &kept, error);
+    if (!status) {
+        for (size_t i = 0; i < r->tail_count; i++) {
+            tail_segment *tail = &r->tail[i];
+            u64 end = aul_max(tail->used_end, tail->frames_end);
+            if (end > tail->whole_end) store->info.cut_bytes += end - tail->whole_end;
+        }
+        if (store->info.cut_bytes) store->info.cut_lsn = last + 1;
+        cut_index(r, durable);
+        status = remove_strays(r, true, error);
+    }
+    if (!status) {
+        store->epoch = store->manifest.epoch + 1;
+        log->started = true; /* the manifest below raises the epoch; until then these files are no part of the log */
+        status = find_state(r, durable, error);
+    }
+    if (!status) resume(r);
+    if (!status && kept.records) status = secure_tail(r, &kept, error);
+    aul_release(store->disk, kept.bytes);
+    if (!status) status = summarise_bounded(r, error);
+    if (!status) status = find_state(r, last, error);
+    if (status) return status;
+    resume(r);
+    log->next_lsn = last + store->manifest.in_flight_lsns + 1;
+    status = aul_log_new_segment(store, AUL_SEGMENT_BYTES_FIRST, AUL_SEGMENT_BYTES_LEAST, false, &segment, error);
+    if (!status) status = log_cut(r, error);
+    u64 epoch = store->manifest.epoch;
+    if (!status) status = aul_store_write_manifest(store, 0, error);
+    if (!status) status = aul_lock_publish(store, error);
+    if (!status) status = remove_dead(r, epoch, error);
+    return status;
+}
+
+/* A read-only open: up to the durable LSN known, and not a byte changed. */
+static int show_durable(recovery *r, aul_error *error) {
+    u64 shown = aul_min(r->limit, r->last_commit);
+    shown = aul_max(shown, r->durable);
+    cut_index(r, shown);
+    int status = find_state(r, shown, error);
+    if (!status) resume(r);
+    return status;
+}
+
+static int recover_once(aul_store *store, aul_error *error) {
+    u64 told;
+    bool alive;
+    recovery r = {.store = store, .limit = UINT64_MAX};
+    int status = AUL_OK;
+    if (store->read_only) {
+        status = aul_lock_read_durable(store, &told, &alive, error);
+        if (!status && alive) r.limit = aul_max(told, store->manifest.durable_lsn);
+    }
+    r.listed = store->manifest.segments;
+    r.listed_count = store->manifest.segment_count;
+    r.durable = store->manifest.durable_lsn;
+    r.next_lsn = 1;
+    if (!status) status = list_names(&r, error);
+    if (!status) status = read_log(&r, error);
+    bool clean = store->manifest.flags & AUL_MANIFEST_CLEAN;
+    if (!status && r.durable > r.last_commit)
+        status = aul_fail_at(error, AUL_CORRUPT, store->index.list->count ? store->index.list->items[store->index.list->count - 1]->name : "log",
+                             0, r.last_commit + 1, "the log ends at LSN %llu, %llu was durable: restore its files from a copy",
+                             (unsigned long long)r.last_commit, (unsigned long long)r.durable);
+    store->info.was_clean = clean;
+    if (!status && store->read_only) {
+        if (!clean && !alive) r.limit = aul_max(told, r.durable);
+        if (clean) r.limit = r.last_commit;
+        status = show_durable(&r, error);
+    } else if (!status && !clean) {
+        status = mend(&r, error);
+    } else if (!status) {
+        resume(&r);
+        status = remove_strays(&r, false, error);
+    }
+    store->info.last_lsn = atomic_load(&store->log.visible);
+    if (!store->epoch) store->epoch = store->manifest.epoch;
+    free_recovery(&r);
+    return status;
+}
+
+int aul_recover(aul_store *store, aul_error *error) {
+    int status = AUL_OK;
+    for (int i = 0; i < (store->read_only ? READ_ONLY_TRIES : 1); i++) {
+        status = recover_once(store, error);
+        if (status != AUL_CORRUPT || !store->read_only) break;
+        /* A writer may have sealed, recovered or rolled meanwhile: look again at what there is now. */
+        u64 told;
+        bool alive;
+        if (aul_lock_read_durable(store, &told, &alive, NULL) || !alive || i + 1 == READ_ONLY_TRIES) break;
+        aul_manifest again;
+        if (aul_manifest_read(store->disk, store->path, &again, NULL)) break;
+        for (size_t s = 0; s < store->index.list->count; s++) {
+            aul_files_forget(&store->files, store->index.list->items[s]);
+            aul_segment_free(store->disk, store->index.list->items[s]);
+        }
+        store->index.list->count = 0;
+        aul_manifest_free(store->disk, &store->manifest);
+        store->manifest = again;
+    }
+    if (!status) status = aul_history_path(&store->manifest.history, UINT64_MAX, &store->path_now);
+    return status;
+}
+
+int aul_start_epoch(aul_store *store, aul_error *error) {
+    aul_log *log = &store->log;
+    aul_segment *segment;
+    int status = AUL_OK;
+    if (!log->active) {
+        store->epoch = store->manifest.epoch + 1;
+        status = aul_log_new_segment(store, AUL_SEGMENT_BYTES_FIRST, AUL_SEGMENT_BYTES_LEAST, false, &segment, error);
+    }
+    if (status) return status;
+    status = aul_store_write_manifest(store, 0, error);
+    if (status && status != AUL_DISK_FULL) { /* which manifest is in force is not known any more */
+        pthread_mutex_lock(&log->lock);
+        aul_log_fail(store, error && error->os_errno ? error->os_errno : EIO);
+        pthread_mutex_unlock(&log->lock);
+    }
+    if (!status) status = aul_lock_publish(store, error);
+    if (!status) log->started = true;
+    return status;
+}

@@ -1,0 +1,209 @@
+/* segment.c: see segment.h. */
+#include "segment.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "record.h"
+
+static const char MAGIC[8] = "AULSEGMT";
+
+#define COPY_AT 2048
+#define SCAN_BUFFER (1u << 20)
+
+aul_segment *aul_segment_new(aul_disk *disk) {
+    aul_segment *segment = aul_alloc_zero(disk, sizeof *segment);
+    if (segment) segment->file = -1;
+    return segment;
+}
+
+void aul_segment_free(aul_disk *disk, aul_segment *segment) {
+    if (!segment) return;
+    aul_fences *fences = atomic_load(&segment->fences);
+    if (fences) {
+        aul_release(disk, fences->fences);
+        aul_release(disk, fences->commit_fences);
+        aul_release(disk, fences->truncates);
+        aul_release(disk, fences);
+    }
+    aul_part_free(segment->part);
+    aul_release(disk, segment->image);
+    aul_release(disk, segment);
+}
+
+void aul_segment_set_name(aul_segment *segment) {
+    snprintf(segment->name, sizeof segment->name, "%016llx-%016llx.log", (unsigned long long)segment->first_lsn,
+             (unsigned long long)segment->epoch);
+}
+
+bool aul_segment_parse_name(const char *name, u64 *first_lsn, u64 *epoch) {
+    if (strlen(name) != 37 || name[16] != '-' || strcmp(name + 33, ".log") != 0) return false;
+    if (strspn(name, "0123456789abcdef") != 16 || strspn(name + 17, "0123456789abcdef") != 16) return false;
+    *first_lsn = strtoull(name, NULL, 16);
+    *epoch = strtoull(name + 17, NULL, 16);
+    return true;
+}
+
+void aul_segment_encode_header(u8 block[AUL_BLOCK], const aul_segment *segment) {
+    memset(block, 0, AUL_BLOCK);
+    memcpy(block, MAGIC, 8);
+    put32(block + 12, AUL_FORMAT_VERSION);
+    memcpy(block + 24, segment->id, AUL_ID_BYTES);
+    memcpy(block + 40, segment->volume_id, AUL_ID_BYTES);
+    memcpy(block + 56, segment->previous_id, AUL_ID_BYTES);
+    put64(block + 72, segment->first_lsn);
+    put64(block + 80, segment->previous_lsn);
+    put64(block + 88, segment->epoch);
+    put64(block + 96, segment->created_ns);
+    put32(block + 104, segment->page_size);
+    put32(block + 8, aul_crc32c(0, block + 12, 500));
+    memcpy(block + COPY_AT, block, 512);
+}
+
+static bool is_header(const u8 *at) {
+    return memcmp(at, MAGIC, 8) == 0 && get32(at + 8) == aul_crc32c(0, at + 12, 500);
+}
+
+int aul_segment_decode_header(const u8 *block, aul_segment *out, aul_error *error) {
+    if (!is_header(block)) block += COPY_AT;
+    if (!is_header(block)) return aul_fail(error, AUL_CORRUPT, "not the header of a log segment");
+    if (get32(block + 12) != AUL_FORMAT_VERSION || (get64(block + 16) & ~AUL_FEATURES_KNOWN))
+        return aul_fail(error, AUL_FORMAT, "a log segment of format %u with features %llx: use a newer aurolog",
+                        get32(block + 12), (unsigned long long)get64(block + 16));
+    memcpy(out->id, block + 24, AUL_ID_BYTES);
+    memcpy(out->volume_id, block + 40, AUL_ID_BYTES);
+    memcpy(out->previous_id, block + 56, AUL_ID_BYTES);
+    out->first_lsn = get64(block + 72);
+    out->previous_lsn = get64(block + 80);
+    out->epoch = get64(block + 88);
+    out->created_ns = get64(block + 96);
+    out->page_size = get32(block + 104);
+    out->record_seed = aul_record_seed(out->volume_id);
+    return AUL_OK;
+}
+
+int aul_scan_open(aul_scan *scan, aul_disk *disk, const aul_segment *segment, int file, u64 end,
+                  const aul_scan *continues, aul_error *error) {
+    bool goes_on = continues && continues->in_batch;
+    aul_scan fresh = {.disk = disk,
+                      .segment = segment,
+                      .file = file,
+                      .end = end,
+                      .offset = AUL_BLOCK,
+                      .next_lsn = segment->first_lsn,
+                      .batch_offset = AUL_NO_OFFSET};
+    fresh.buffer = aul_alloc(disk, SCAN_BUFFER);
+    if (!fresh.buffer) return aul_fail(error, AUL_NO_MEMORY, "no memory to read the log");
+    if (goes_on) {
+        fresh.in_batch = true;
+        fresh.batch = continues->batch;
+        fresh.batch_left = continues->batch_left;
+        memcpy(fresh.note, continues->note, sizeof fresh.note);
+        fresh.batch.note = NULL;
+    }
+    *scan = fresh;
+    return AUL_OK;
+}
+
+void aul_scan_close(aul_scan *scan) {
+    aul_release(scan->disk, scan->buffer);
+    scan->buffer = NULL;
+}
+
+void aul_scan_seek(aul_scan *scan, u64 offset, u64 lsn) {
+    scan->offset = offset;
+    scan->next_lsn = lsn;
+    scan->in_batch = false;
+}
+
+/* Makes `bytes` at `offset` present in the buffer; *at points to them and *have says how many there are before the end. */
+static int fetch(aul_scan *scan, u64 offset, size_t bytes, const u8 **at, size_t *have, aul_error *error) {
+    u64 buffer_end = scan->buffer_offset + scan->buffered;
+    *at = NULL;
+    *have = 0;
+    if (offset < scan->buffer_offset || offset + bytes > buffer_end) {
+        size_t want = (size_t)aul_min(SCAN_BUFFER, scan->end > offset ? scan->end - offset : 0);
+        int status = aul_disk_read(scan->disk, scan->file, scan->buffer, want, offset, &scan->buffered);
+        if (status) return aul_fail_os(error, status, "reading the log", scan->segment->name);
+        scan->buffer_offset = offset;
+        buffer_end = offset + scan->buffered;
+    }
+    *at = scan->buffer + (offset - scan->buffer_offset);
+    *have = (size_t)aul_min(bytes, buffer_end - offset);
+    return AUL_OK;
+}
+
+/* The frame's place in its batch. False when it does not fit. */
+static bool enter_batch(aul_scan *scan) {
+    const aul_frame *frame = &scan->frame;
+    bool first = frame->flags & AUL_FRAME_FIRST, last = frame->flags & AUL_FRAME_LAST;
+    if (first == scan->in_batch) return false;
+    scan->records_at = 0;
+    if (first) {
+        if (aul_batch_decode(scan->payload, frame->payload_bytes, &scan->batch)) return false;
+        if (scan->batch.first_lsn != frame->first_lsn) return false;
+        if (memcmp(scan->batch.volume_id, scan->segment->volume_id, AUL_ID_BYTES) != 0) return false;
+        memcpy(scan->note, scan->batch.note, scan->batch.note_bytes);
+        scan->note[scan->batch.note_bytes] = 0;
+        scan->records_at = scan->batch.header_bytes;
+        scan->batch_offset = scan->frame_offset;
+        scan->batch_left = scan->batch.stream_bytes;
+    }
+    if (frame->payload_bytes > scan->batch_left) return false;
+    u64 left = scan->batch_left - frame->payload_bytes;
+    u64 after = frame->first_lsn + frame->records;
+    if (last != (left == 0) || last != (after == scan->batch.last_lsn + 1)) return false;
+    scan->batch_left = left;
+    scan->in_batch = !last;
+    return true;
+}
+
+int aul_scan_next(aul_scan *scan, aul_error *error) {
+    const u8 *at;
+    size_t have;
+    u64 offset = scan->offset;
+    if (offset == scan->end) return AUL_END;
+    int status = fetch(scan, offset, AUL_FRAME_HEADER, &at, &have, error);
+    if (status) return status;
+    if (have < AUL_FRAME_HEADER || aul_frame_decode(at, scan->segment->id, offset, &scan->frame)) return AUL_CORRUPT;
+    const aul_frame *frame = &scan->frame;
+    if (frame->epoch != scan->segment->epoch || frame->first_lsn != scan->next_lsn) return AUL_CORRUPT;
+    if (frame->durable_before >= frame->first_lsn) return AUL_CORRUPT;
+    u64 bytes = aul_frame_bytes(frame->payload_bytes);
+    status = fetch(scan, offset, bytes, &at, &have, error);
+    if (status) return status;
+    if (have < bytes) return AUL_CORRUPT;
+    scan->payload = at + AUL_FRAME_HEADER;
+    if (aul_crc32c(0, scan->payload, frame->payload_bytes) != frame->payload_crc) return AUL_CORRUPT;
+    scan->frame_offset = offset;
+    if (!enter_batch(scan)) return AUL_CORRUPT;
+    scan->durable_before = aul_max(scan->durable_before, frame->durable_before);
+    scan->next_lsn = frame->first_lsn + frame->records;
+    scan->offset = offset + bytes;
+    return AUL_OK;
+}
+
+int aul_scan_find_evidence(aul_scan *scan, u64 lsn, bool *found, u64 *used_end, aul_error *error) {
+    u64 offset = scan->offset;
+    *found = false;
+    *used_end = offset;
+    while (offset + AUL_FRAME_HEADER <= scan->end) {
+        const u8 *at;
+        size_t have;
+        int status = fetch(scan, offset, AUL_FRAME_HEADER, &at, &have, error);
+        if (status) return status;
+        const u8 *end = scan->buffer + scan->buffered;
+        if (have < AUL_FRAME_HEADER) return AUL_OK;
+        for (; at + AUL_FRAME_HEADER <= end; at += AUL_FRAME_ALIGN, offset += AUL_FRAME_ALIGN) {
+            aul_frame frame;
+            if (AUL_LIKELY(get64(at) == 0)) continue;
+            *used_end = offset + AUL_FRAME_ALIGN;
+            if (get32(at) != AUL_FRAME_MAGIC) continue;
+            if (aul_frame_decode(at, scan->segment->id, offset, &frame)) continue;
+            if (frame.epoch != scan->segment->epoch || frame.durable_before < lsn) continue;
+            *found = true;
+            return AUL_OK;
+        }
+    }
+    return AUL_OK;
+}

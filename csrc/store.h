@@ -1,0 +1,177 @@
+/* store.h: one open volume, as its modules see it. The public face is aurolog.h.
+ *
+ *   store.c     opening, closing, the life of the handle        recovery.c   what opening finds, and mends
+ *   log.c       appending: segments, group commit               keeper.c     the background thread
+ *   tx.c        transactions                                    read.c       pages and views
+ *   cursor.c    looking at the log                              verify.c     checking every byte
+ *
+ * Locks, in the order in which they may be taken while another is held:
+ *   the writer's place (log.writer), a baton that a transaction holds from its first look at the newest state until it is logged
+ *   log.lock        what is logged, written and durable
+ *   index.lock      see page_index.h
+ *   a cache shard's lock, the file table's lock
+ */
+#ifndef AUL_STORE_H
+#define AUL_STORE_H
+
+#include "fork.h"
+#include "manifest.h"
+#include "page_cache.h"
+#include "page_index.h"
+#include "record.h"
+
+#define AUL_PATH_BYTES 4096
+
+/* A frame under construction: `space` begins where the frame's header may go at the earliest. */
+typedef struct {
+    u8 *memory;
+    u32 records_start; /* where the first record stands in `memory` */
+    u32 records_bytes;
+    u32 records;
+    u64 first_lsn;
+} aul_frame_buffer;
+
+/* Room in front of the records: the frame's header and, in a batch's first frame, the batch's header with the longest note. */
+#define AUL_FRAME_ROOM (AUL_FRAME_HEADER + AUL_BATCH_HEADER + 256u)
+#define AUL_FRAME_BUFFER_BYTES (AUL_FRAME_ROOM + AUL_FRAME_PAYLOAD_MAX + AUL_FRAME_ALIGN)
+
+/* A batch ready to be logged. */
+typedef struct {
+    aul_frame_buffer *frames;
+    size_t frame_count;
+    u32 kind, note_bytes;
+    const u8 *note;
+    u64 first_lsn, last_lsn, end_pages, time_ns; /* time 0: now */
+    u64 entries, truncates;
+} aul_log_batch;
+
+typedef struct {
+    /* The writer's place. `writer` is 1 while somebody has it. */
+    _Atomic u32 writer, writer_waiters;
+    pthread_cond_t writer_free;
+
+    /* Belongs to whoever has the writer's place. */
+    u64 next_lsn;
+    u64 last_commit, last_time_ns, end_pages; /* the newest committed state */
+    aul_segment *active;
+    u8 last_id[AUL_ID_BYTES]; /* file id of the last segment of the log */
+    bool started;             /* this session's epoch is raised */
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t changed;
+    u64 logged;             /* last commit LSN in an image or a file */
+    aul_segment *logged_segment;
+    u64 logged_end;         /* its frames' end */
+    u64 written;            /* last commit LSN in the files */
+    u64 logged_bytes, written_bytes, durable_bytes;
+    aul_segment *write_head, *sync_head; /* oldest segment with something to write, to sync */
+    bool writing, syncing, failed;
+    int failed_errno;
+    bool spare_ready;
+
+    _Atomic u64 durable, visible;
+    _Atomic u64 *shared_durable; /* the word in the lock file that followers read */
+    _Atomic u64 commits, records, bytes;
+} aul_log;
+
+typedef struct {
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    _Atomic bool stop;
+    bool work;
+    u64 unlisted; /* segments sealed since the manifest was last written */
+} aul_keeper;
+
+#define AUL_STATE_OPEN 0
+#define AUL_STATE_CLOSING 1
+#define AUL_STATE_CLOSED 2
+
+struct aul_store {
+    aul_disk disk_table;
+    aul_disk *disk;
+    u32 fork_generation;
+    _Atomic u32 references, calls;
+    _Atomic int state;
+    pthread_mutex_t life_lock;
+    pthread_cond_t life_changed;
+
+    char *path, *log_path;
+    bool read_only;
+    u32 page_size, record_seed;
+    u64 pages_max;
+    aul_manifest manifest; /* its history and its numbers are the store's; its segments have moved to the index */
+    u64 epoch;
+    aul_store_info info;
+
+    aul_files files;
+    aul_page_index index;
+    aul_page_cache *cache;
+    aul_path path_now; /* of the newest run, for any LSN on it */
+    _Atomic u32 views;
+
+    aul_log log;
+    aul_keeper keeper;
+
+    void *lock_slot; /* lock.c */
+
+    /* Buffers of the transaction in progress, kept from one to the next; under the writer's place. */
+    aul_frame_buffer *tx_frames;
+    size_t tx_frame_count, tx_frame_capacity;
+};
+
+/* store.c: every public call is between enter and leave. Enter fails on a closed or forked handle. */
+int aul_store_enter(aul_store *store, aul_error *error);
+void aul_store_leave(aul_store *store);
+void aul_store_ref(aul_store *store);
+void aul_store_unref(aul_store *store);
+/* Writes the manifest as things are now. */
+int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error);
+
+/* lock.c: the volume's lock: one writer per machine and process. */
+int aul_lock_take(aul_store *store, aul_error *error);
+void aul_lock_drop(aul_store *store);
+/* Tells followers which epoch the shared durable LSN belongs to. */
+int aul_lock_publish(aul_store *store, aul_error *error);
+/* The durable LSN that the writer, or the last one, has told; 0 when there is none. */
+int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *error);
+
+/* log.c */
+int aul_log_init(aul_store *store);
+void aul_log_destroy(aul_store *store);
+/* Waits up to wait_ms for the writer's place: AUL_BUSY. */
+int aul_log_claim_writer(aul_store *store, u32 wait_ms, aul_error *error);
+void aul_log_release_writer(aul_store *store);
+/* Logs a batch; the caller has the writer's place. After AUL_OK it is in the log and *lsn its commit LSN. A status other than
+ * AUL_UNKNOWN says that nothing was logged. */
+int aul_log_append(aul_store *store, aul_log_batch *batch, aul_error *error);
+/* Waits up to wait_ms until lsn is in the files (visible) or durable. AUL_PENDING, AUL_UNKNOWN. */
+int aul_log_wait_written(aul_store *store, u64 lsn, aul_error *error);
+int aul_log_wait_durable(aul_store *store, u64 lsn, u32 wait_ms, aul_error *error);
+/* Makes a new active segment, of `capacity` bytes or, when the disk has no more, of at least `least`. */
+int aul_log_new_segment(aul_store *store, u64 capacity, u64 least, bool may_use_spare, aul_segment **out, aul_error *error);
+/* Ends all writing: the disk failed. Called with log.lock held. */
+void aul_log_fail(aul_store *store, int os_errno);
+/* Sets up for appending behind a segment found by recovery. */
+void aul_log_resume(aul_store *store, u64 last_lsn, const aul_summary *last);
+/* Waits for the condition with the lock held; false when `deadline` (monotonic, ns) has passed. */
+bool aul_wait_until(aul_store *store, pthread_cond_t *condition, pthread_mutex_t *lock, u64 deadline);
+int aul_cond_init(pthread_cond_t *condition);
+
+/* recovery.c */
+int aul_recover(aul_store *store, aul_error *error);
+/* Raises the epoch and makes the first segment of this session; the writer's place is taken. */
+int aul_start_epoch(aul_store *store, aul_error *error);
+
+/* keeper.c */
+int aul_keeper_start(aul_store *store);
+void aul_keeper_stop(aul_store *store);
+void aul_keeper_wake(aul_store *store);
+/* Seals one full, durable segment. */
+int aul_keeper_seal(aul_store *store, aul_segment *segment, aul_error *error);
+
+/* read.c */
+int aul_read_page(aul_store *store, const aul_path *path, u64 page, u8 *out, aul_error *error);
+
+#endif

@@ -1,0 +1,292 @@
+/* verify.c: every byte, every checksum, every index entry, one segment a step.
+ *
+ * The frames of a segment are read and checked down to each record; from them the index is built a second time, and for a sealed
+ * segment the whole footer, which has to be the one on disk to the last byte. Memory is that of one segment's index, whatever the
+ * volume's size.
+ */
+#include <stdio.h>
+
+#include "store.h"
+
+#define PROBLEMS_MAX 64 /* kept of one step; the report counts all */
+#define READ_STEP (1u << 20)
+
+struct aul_verification {
+    aul_store *store;
+    aul_segment_list *list;
+    size_t at;
+    u64 visible; /* when it began: what the active segment is checked up to */
+    aul_scan scan;
+    bool scanning;
+    aul_verify_report report;
+    aul_error problems[PROBLEMS_MAX];
+    size_t problem_count, problem_at;
+};
+
+static void add_problem(aul_verification *v, const aul_segment *segment, u64 offset, u64 lsn, const char *what) {
+    v->report.problems++;
+    if (v->problem_count == PROBLEMS_MAX) return;
+    aul_fail_at(&v->problems[v->problem_count++], AUL_CORRUPT, segment ? segment->name : "MANIFEST", offset, lsn, "%s", what);
+}
+
+/* Damage becomes a problem; any other failure ends the verification. */
+static int note_failure(aul_verification *v, const aul_segment *segment, int status, const aul_error *failure, aul_error *error) {
+    if (status == AUL_CORRUPT || status == AUL_FORMAT) {
+        add_problem(v, segment, failure->offset, failure->lsn, failure->text);
+        return AUL_OK;
+    }
+    if (error && status) *error = *failure;
+    return status;
+}
+
+static void check_records(aul_verification *v, aul_segment *segment) {
+    aul_scan *scan = &v->scan;
+    u64 lsn = scan->frame.first_lsn;
+    for (u32 at = scan->records_at; at < scan->frame.payload_bytes; lsn++) {
+        aul_change change;
+        if (aul_record_decode(scan->payload + at, scan->frame.payload_bytes - at, segment->page_size, lsn, segment->record_seed,
+                              &change)) {
+            add_problem(v, segment, scan->frame_offset + AUL_FRAME_HEADER + at, lsn, "a record is damaged inside a valid frame");
+            return;
+        }
+        at += aul_record_bytes(&change);
+        v->report.records++;
+    }
+    if (lsn != scan->next_lsn) add_problem(v, segment, scan->frame_offset, lsn, "a frame holds another number of records than it says");
+}
+
+/* Takes a frame into the part that is built a second time. */
+static int rebuild(aul_verification *v, aul_segment *segment, aul_part *part, aul_error *error) {
+    aul_scan *scan = &v->scan;
+    if (aul_part_reserve(part, scan->frame.records, scan->frame.records, 1))
+        return aul_fail(error, AUL_NO_MEMORY, "no memory to verify %s", segment->name);
+    aul_part_add_records(part, segment->page_size, scan->payload, scan->frame.payload_bytes, scan->records_at,
+                         scan->frame.first_lsn, scan->frame_offset + AUL_FRAME_HEADER);
+    v->report.frames++;
+    if (scan->in_batch) return AUL_OK;
+    aul_commit commit = {.lsn = scan->batch.last_lsn,
+                         .time_ns = scan->batch.time_ns,
+                         .end_pages = scan->batch.end_pages,
+                         .offset = (u32)scan->batch_offset,
+                         .records = (u32)(scan->batch.last_lsn - scan->batch.first_lsn + 1)};
+    aul_part_add_commit(part, &commit);
+    v->report.batches++;
+    return AUL_OK;
+}
+
+/* Reads the frames up to `end` and `last_lsn`. *whole says whether all of them were right. */
+static int check_frames(aul_verification *v, aul_segment *segment, int file, u64 end, u64 last_lsn, aul_part *part, bool *whole,
+                        aul_error *error) {
+    aul_scan before = v->scan;
+    bool had = v->scanning;
+    v->scanning = false;
+    int status = aul_scan_open(&v->scan, v->store->disk, segment, file, end, had ? &before : NULL, error);
+    if (had) aul_scan_close(&before);
+    if (status) return status;
+    v->scanning = true;
+    u64 problems = v->report.problems;
+    while (v->scan.next_lsn <= last_lsn && !(status = aul_scan_next(&v->scan, error))) {
+        check_records(v, segment);
+        status = rebuild(v, segment, part, error);
+        if (status) return status;
+    }
+    if (status == AUL_CORRUPT || status == AUL_END) {
+        add_problem(v, segment, v->scan.offset, v->scan.next_lsn, "a frame is damaged or missing");
+        v->scan.in_batch = false;
+        status = AUL_OK;
+    }
+    *whole = v->report.problems == problems;
+    return status;
+}
+
+static int read_at(aul_verification *v, aul_segment *segment, u8 *to, size_t bytes, u64 offset, bool *short_file, aul_error *error) {
+    aul_error failure = {0};
+    int status = aul_files_read(&v->store->files, segment, to, bytes, offset, &failure);
+    *short_file = status == AUL_CORRUPT;
+    return note_failure(v, segment, status, &failure, error);
+}
+
+static int check_whole_crc(aul_verification *v, aul_segment *segment, aul_error *error) {
+    u8 *buffer = aul_alloc(v->store->disk, READ_STEP);
+    if (!buffer) return aul_fail(error, AUL_NO_MEMORY, "no memory to verify %s", segment->name);
+    u32 crc = 0;
+    int status = AUL_OK;
+    bool short_file = false;
+    for (u64 at = 0; at < segment->summary.log_end && !status && !short_file; at += READ_STEP) {
+        size_t step = (size_t)aul_min(READ_STEP, segment->summary.log_end - at);
+        status = read_at(v, segment, buffer, step, at, &short_file, error);
+        if (!status && !short_file) crc = aul_crc32c(crc, buffer, step);
+    }
+    aul_release(v->store->disk, buffer);
+    if (!status && !short_file && crc != segment->summary.whole_crc)
+        add_problem(v, segment, 0, segment->first_lsn, "the checksum of the whole segment is wrong");
+    return status;
+}
+
+/* The footer built from the frames against the one on disk. */
+static int check_footer(aul_verification *v, aul_segment *segment, const aul_part *part, aul_error *error) {
+    aul_disk *disk = v->store->disk;
+    aul_summary summary = segment->summary;
+    u8 *built = NULL, *found = NULL;
+    size_t bytes = 0;
+    bool short_file = false;
+    int status = aul_run_build(disk, segment, part, &summary, &built, &bytes);
+    if (!status && !(found = aul_alloc(disk, bytes))) status = AUL_NO_MEMORY;
+    if (status) status = aul_fail(error, status, "no memory to verify %s", segment->name);
+    if (!status && summary.file_bytes != segment->summary.file_bytes) {
+        add_problem(v, segment, summary.log_end, segment->first_lsn, "the index run has another size than its records need");
+    } else if (!status) {
+        status = read_at(v, segment, found, bytes, summary.file_bytes - bytes, &short_file, error);
+        size_t at = 0;
+        while (!status && !short_file && at < bytes && built[at] == found[at]) at++;
+        if (!status && !short_file && at < bytes)
+            add_problem(v, segment, summary.file_bytes - bytes + at, segment->first_lsn,
+                        "the index run differs from the records that it lists");
+        v->report.index_entries += part->entry_count;
+    }
+    aul_release(disk, built);
+    aul_release(disk, found);
+    return status;
+}
+
+/* The index in memory against the records on disk; both are in LSN order. */
+static void check_part(aul_verification *v, aul_segment *segment, const aul_part *rebuilt) {
+    bool same = true;
+    pthread_rwlock_rdlock(&v->store->index.lock);
+    const aul_part *part = segment->part;
+    if (part) {
+        same = part->entry_count >= rebuilt->entry_count && part->commit_count >= rebuilt->commit_count &&
+               part->truncate_count >= rebuilt->truncate_count &&
+               (!rebuilt->entry_count || !memcmp(part->entries, rebuilt->entries, rebuilt->entry_count * sizeof(aul_entry))) &&
+               (!rebuilt->commit_count || !memcmp(part->commits, rebuilt->commits, rebuilt->commit_count * sizeof(aul_commit)));
+    }
+    pthread_rwlock_unlock(&v->store->index.lock);
+    v->report.index_entries += rebuilt->entry_count;
+    if (!same) add_problem(v, segment, 0, segment->first_lsn, "the index in memory differs from the records on disk");
+}
+
+static int check_header(aul_verification *v, aul_segment *segment, aul_error *error) {
+    u8 block[AUL_BLOCK], expected[AUL_BLOCK];
+    bool short_file;
+    int status = read_at(v, segment, block, AUL_BLOCK, 0, &short_file, error);
+    if (status || short_file) return status;
+    aul_segment found = {.previous_lsn = 0};
+    aul_error failure = {0};
+    status = aul_segment_decode_header(block, &found, &failure);
+    if (status) return note_failure(v, segment, status, &failure, error);
+    aul_segment_encode_header(expected, &found);
+    if (memcmp(block, expected, AUL_BLOCK) != 0 || memcmp(found.id, segment->id, AUL_ID_BYTES) != 0 ||
+        found.first_lsn != segment->first_lsn || found.epoch != segment->epoch)
+        add_problem(v, segment, 0, segment->first_lsn, "the segment's header is damaged, or another's");
+    return AUL_OK;
+}
+
+static int check_segment(aul_verification *v, aul_segment *segment, aul_error *error) {
+    aul_store *store = v->store;
+    bool sealed = atomic_load(&segment->sealed), whole = false;
+    pthread_mutex_lock(&store->log.lock);
+    u64 end = sealed ? segment->summary.log_end : segment->written;
+    pthread_mutex_unlock(&store->log.lock);
+    u64 last_lsn = sealed ? segment->summary.last_lsn : aul_min(v->visible, atomic_load(&segment->last_lsn));
+    if (!sealed && end <= AUL_BLOCK) return AUL_OK; /* nothing written */
+    int file;
+    aul_error failure = {0};
+    int status = aul_files_acquire(&store->files, segment, false, &file, &failure);
+    if (status) return note_failure(v, segment, status, &failure, error);
+    aul_part *part = aul_part_new(store->disk);
+    if (!part) status = aul_fail(error, AUL_NO_MEMORY, "no memory to verify %s", segment->name);
+    if (!status) status = check_header(v, segment, error);
+    if (!status) status = check_frames(v, segment, file, end, last_lsn, part, &whole, error);
+    if (!status && sealed) {
+        aul_summary trailer;
+        status = aul_run_read_trailer(&store->files, segment, &trailer, &failure);
+        if (status)
+            status = note_failure(v, segment, status, &failure, error);
+        else if (memcmp(&trailer, &segment->summary, sizeof trailer) != 0)
+            add_problem(v, segment, trailer.file_bytes, segment->first_lsn, "the trailer says something else than the manifest");
+        if (!status) status = check_whole_crc(v, segment, error);
+        if (!status && whole) status = check_footer(v, segment, part, error);
+    } else if (!status && whole) {
+        check_part(v, segment, part);
+    }
+    aul_part_free(part);
+    aul_files_release(&store->files, segment);
+    v->report.bytes += sealed ? segment->summary.file_bytes : end;
+    v->report.segments++;
+    return status;
+}
+
+static int check_manifest(aul_verification *v, aul_error *error) {
+    aul_store *store = v->store;
+    aul_manifest manifest;
+    aul_error failure = {0};
+    int status = aul_manifest_read(store->disk, store->path, &manifest, &failure);
+    if (!status && memcmp(manifest.volume_id, store->manifest.volume_id, AUL_ID_BYTES) != 0)
+        add_problem(v, NULL, 32, 0, "the MANIFEST is another volume's");
+    if (!status) aul_manifest_free(store->disk, &manifest);
+    if (status == AUL_NOT_A_VOLUME) {
+        add_problem(v, NULL, 0, 0, "the MANIFEST is missing");
+        return AUL_OK;
+    }
+    return note_failure(v, NULL, status, &failure, error);
+}
+
+int aul_verify_open(aul_store *store, aul_verification **out, aul_error *error) {
+    int status = aul_store_enter(store, error);
+    if (status) return status;
+    aul_verification *v = aul_alloc_zero(store->disk, sizeof *v);
+    if (v) {
+        v->store = store;
+        v->visible = atomic_load(&store->log.visible);
+        v->list = aul_page_index_list(&store->index);
+        pthread_mutex_lock(&store->log.lock);
+        for (size_t i = 0; i < v->list->count; i++) {
+            const aul_segment *segment = v->list->items[i];
+            v->report.total_bytes += atomic_load(&segment->sealed) ? segment->summary.file_bytes : segment->filled;
+        }
+        pthread_mutex_unlock(&store->log.lock);
+        aul_store_ref(store);
+        *out = v;
+    } else {
+        status = aul_fail(error, AUL_NO_MEMORY, "no memory to verify");
+    }
+    aul_store_leave(store);
+    return status;
+}
+
+int aul_verify_step(aul_verification *v, aul_verify_report *report, aul_error *error) {
+    int status = aul_store_enter(v->store, error);
+    if (status) return status;
+    v->problem_count = v->problem_at = 0;
+    if (v->at == 0 && v->report.segments == 0) status = check_manifest(v, error);
+    if (!status) {
+        if (v->at == v->list->count)
+            status = AUL_END;
+        else
+            status = check_segment(v, v->list->items[v->at++], error);
+    }
+    *report = v->report;
+    aul_store_leave(v->store);
+    return status;
+}
+
+int aul_verify_problem(aul_verification *v, aul_error *problem) {
+    if (v->problem_at == v->problem_count) return AUL_END;
+    *problem = v->problems[v->problem_at++];
+    return AUL_OK;
+}
+
+void aul_verify_close(aul_verification *v) {
+    if (!v) return;
+    aul_store *store = v->store;
+    if (store->fork_generation != aul_fork_generation()) return;
+    if (v->scanning) aul_scan_close(&v->scan);
+    if (aul_store_enter(store, NULL) == AUL_OK) {
+        aul_segment_list_release(&store->index, v->list);
+        aul_store_leave(store);
+    } else if (atomic_fetch_sub(&v->list->references, 1) == 1) {
+        aul_release(store->disk, v->list);
+    }
+    aul_release(store->disk, v);
+    aul_store_unref(store);
+}

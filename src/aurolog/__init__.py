@@ -1,0 +1,64 @@
+"""aurolog: a durable page store whose past stays readable. The log is the database.
+
+``aurolog.open(path)`` returns a ``Volume``; ``docs/api.md`` has the rest.
+"""
+
+from aurolog import errors
+from aurolog.changes import pack_changes
+from aurolog.errors import (
+    AccessError,
+    AurologError,
+    CacheFullError,
+    ClosedError,
+    CommitOutcomeUnknown,
+    CorruptionError,
+    DiskFullError,
+    FormatError,
+    InputError,
+    InternalError,
+    LsnError,
+    NotAVolumeError,
+    ReadOnlyError,
+    StorageError,
+    TransactionError,
+    VolumeLockedError,
+)
+from aurolog.transaction import Transaction
+from aurolog.values import Batch, Problem, Record, Recovery, Stats, VerifyReport, Version
+from aurolog.view import View
+from aurolog.volume import Volume, open  # noqa: A004 - as in gzip.open
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccessError",
+    "AurologError",
+    "Batch",
+    "CacheFullError",
+    "ClosedError",
+    "CommitOutcomeUnknown",
+    "CorruptionError",
+    "DiskFullError",
+    "FormatError",
+    "InputError",
+    "InternalError",
+    "LsnError",
+    "NotAVolumeError",
+    "Problem",
+    "ReadOnlyError",
+    "Record",
+    "Recovery",
+    "Stats",
+    "StorageError",
+    "Transaction",
+    "TransactionError",
+    "VerifyReport",
+    "Version",
+    "View",
+    "Volume",
+    "VolumeLockedError",
+    "__version__",
+    "errors",
+    "open",
+    "pack_changes",
+]

@@ -1,0 +1,109 @@
+"""Packed changes: many changes of pages in one buffer, for ``Transaction.apply``.
+
+Each change is a 16-byte little-endian header, and for a write or an image its data right behind it. The layout is in ``docs/api.md``;
+``csrc/record.c`` parses it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from aurolog.errors import InputError
+
+__all__ = ["pack_changes"]
+
+WRITE, MOVE, FILL, IMAGE, TRUNCATE = 1, 2, 3, 4, 5
+
+#: kind, zero, offset, length, source of a move or byte of a fill, page
+HEADER = struct.Struct("<BBHHHQ")
+pack_header: Callable[..., bytes] = HEADER.pack
+
+LENGTH_MAX = 65536
+
+
+def pack_changes(changes: Iterable[tuple[Any, ...]]) -> bytes:
+    """Packs changes given as tuples into one buffer.
+
+    A change is ``(page, offset, data)`` or, named, ``("write", page, offset, data)``, ``("move", page, src, dst, length)``,
+    ``("fill", page, offset, length, byte)``, ``("image", page, data)``, ``("truncate", pages)``. Empty writes, moves and fills are left out.
+
+    Raises ``InputError`` for a tuple of another shape or a number that no field can hold; ``apply`` checks the ranges.
+    """
+    parts: list[bytes | bytearray | memoryview] = []
+    append = parts.append
+    pack = pack_header
+    for change in changes:
+        try:
+            page, offset, data = change
+            length = len(data)
+            if 0 < length < LENGTH_MAX:
+                append(pack(WRITE, 0, offset, length, 0, page))
+                append(data)
+                continue
+        except (TypeError, ValueError, struct.error):
+            pass
+        append(pack_named(change))
+    try:
+        return b"".join(parts)
+    except TypeError as error:
+        raise InputError(f"the data of a change is bytes: {error}") from None
+
+
+def as_bytes(data: object) -> bytes:
+    """The bytes of any object with the buffer protocol."""
+    try:
+        return bytes(memoryview(data).cast("B"))  # type: ignore[arg-type]
+    except TypeError:
+        raise InputError(f"the data of a change is bytes, not {type(data).__name__}") from None
+
+
+def pack_named(change: object) -> bytes:
+    """Packs one change, whatever its form; says what is wrong with it."""
+    if not isinstance(change, tuple | list) or not change:
+        raise InputError(f"a change is a tuple, not {change!r:.80}")
+    fields = list(change)
+    name = fields.pop(0) if isinstance(fields[0], str) else "write"
+    try:
+        if name == "write":
+            page, offset, data = fields
+            return pack_write(page, offset, as_bytes(data))
+        if name == "move":
+            page, source, destination, length = fields
+            return pack_ranged(MOVE, page, destination, length, source)
+        if name == "fill":
+            page, offset, length, byte = fields
+            return pack_ranged(FILL, page, offset, length, byte)
+        if name == "image":
+            page, data = fields
+            return pack_image(page, as_bytes(data))
+        if name == "truncate":
+            (pages,) = fields
+            return pack_header(TRUNCATE, 0, 0, 0, 0, pages)
+    except (TypeError, ValueError, struct.error) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"a bad change {change!r:.80}: {error}") from None
+    raise InputError(f"{name!r} is no kind of change: use write, move, fill, image or truncate")
+
+
+def pack_write(page: int, offset: int, data: bytes) -> bytes:
+    """One write; nothing when it has no data."""
+    if len(data) > LENGTH_MAX:
+        raise InputError(f"a write of {len(data)} bytes is longer than the largest page")
+    return pack_header(WRITE, 0, offset, len(data) % LENGTH_MAX, 0, page) + data if data else b""
+
+
+def pack_image(page: int, data: bytes) -> bytes:
+    """One whole page."""
+    if not 0 < len(data) <= LENGTH_MAX:
+        raise InputError(f"an image of {len(data)} bytes is no page")
+    return pack_header(IMAGE, 0, 0, len(data) % LENGTH_MAX, 0, page) + data
+
+
+def pack_ranged(kind: int, page: int, offset: int, length: int, extra: int) -> bytes:
+    """One move (``extra`` is the source) or fill (``extra`` is the byte); nothing when its length is 0."""
+    if not 0 <= length <= LENGTH_MAX:
+        raise InputError(f"a length of {length} is outside every page")
+    return pack_header(kind, 0, offset, length % LENGTH_MAX, extra, page) if length else b""

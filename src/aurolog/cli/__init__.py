@@ -1,0 +1,30 @@
+"""The command line: `aurolog`, also `python -m aurolog`.
+
+A thin layer over the public API: it parses arguments, calls the library and prints. Whatever a
+program could want as well belongs in the library, not here.
+
+    app.py       puts the commands together; what ends a command badly becomes an exit status
+    inspect.py   info, log, cat
+    check.py     verify
+    transfer.py  import, export
+    demo/        the demonstration on real files
+    status.py    exit statuses and one-line error messages
+    terminal.py  JSON, figures, progress bars
+
+Importing `aurolog` imports nothing of this, and nothing of typer and rich.
+"""
+
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command (`sys.argv` unless given) and return its exit status."""
+    from aurolog.cli.app import app
+
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="aurolog")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0

@@ -1,0 +1,112 @@
+"""The commands put together, and the one place where an error becomes an exit status."""
+
+import io
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from aurolog.cli import check, inspect, status, transfer
+from aurolog.cli.demo import command as demo
+from aurolog.cli.status import Status
+
+
+class Commands(TyperGroup):
+    """The command group: what ends a command badly is one line and a status, not a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        _prepare_streams()
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _abandon_stdout()
+            raise typer.Exit(Status.OUTPUT_CLOSED) from None
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code"):
+                raise  # typer's own: usage errors, and the statuses that commands ended with
+            code = status.status_of(error)
+            if code == Status.BUG:
+                traceback.print_exc()
+            _settle_stdout()
+            print(f"aurolog: {status.explain(error)}", file=sys.stderr)
+            raise typer.Exit(code) from None
+        return result
+
+
+class _Nowhere(io.RawIOBase):
+    """Takes everything and keeps nothing."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        return len(data)
+
+
+def _nowhere() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedWriter(_Nowhere()))
+
+
+def _prepare_streams() -> None:
+    """Standard streams that take any text, even where the caller closed them."""
+    if sys.stdout is None:
+        sys.stdout = _nowhere()
+    if sys.stderr is None:
+        sys.stderr = _nowhere()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names and notes may hold what the terminal's encoding cannot show.
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _settle_stdout() -> None:
+    """Print what is buffered; where that is what failed (a full disk), let it go."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _abandon_stdout()
+
+
+def _abandon_stdout() -> None:
+    """Or the interpreter would try once more to print what is buffered, and complain."""
+    sys.stdout = _nowhere()
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=status.HELP,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"aurolog {version('aurolog')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
+    """A durable page store whose past stays readable."""
+
+
+app.command("demo")(demo.demo)
+app.command("info")(inspect.info)
+app.command("log")(inspect.log)
+app.command("cat")(inspect.cat)
+app.command("verify")(check.verify)
+app.command("import")(transfer.import_file)
+app.command("export")(transfer.export_file)

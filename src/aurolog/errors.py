@@ -1,0 +1,112 @@
+"""The errors of aurolog, grouped by what the caller has to do about them.
+
+The message of an error says what is wrong, where, and what to do. Attributes carry the numbers in it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+__all__ = [
+    "AccessError",
+    "AurologError",
+    "CacheFullError",
+    "ClosedError",
+    "CommitOutcomeUnknown",
+    "CorruptionError",
+    "DiskFullError",
+    "FormatError",
+    "InputError",
+    "InternalError",
+    "LsnError",
+    "NotAVolumeError",
+    "ReadOnlyError",
+    "StorageError",
+    "TransactionError",
+    "VolumeLockedError",
+]
+
+
+class AurologError(Exception):
+    """Any error of aurolog."""
+
+
+class InputError(AurologError, ValueError):
+    """An argument is wrong: fix the call. Nothing was changed."""
+
+
+class LsnError(InputError):
+    """No view can have this LSN: it is above the visible one, or recovery cut it."""
+
+    def __init__(self, message: str, lsn: int = 0, visible_lsn: int = 0) -> None:
+        super().__init__(message)
+        self.lsn = lsn
+        self.visible_lsn = visible_lsn
+
+
+class TransactionError(AurologError):
+    """The transaction is over, or another one is in the way: end that first, or begin a new one."""
+
+
+class CacheFullError(AurologError):
+    """Every cached page is pinned: drop page views, or open with a larger ``cache_bytes``."""
+
+
+class ClosedError(AurologError):
+    """The handle is closed, or belongs to the parent of this process: open the volume again."""
+
+
+class ReadOnlyError(AurologError):
+    """The volume is open read-only: open it for writing."""
+
+
+class VolumeLockedError(AurologError):
+    """Another process or handle writes to the volume: wait for it, stop it, or open read-only."""
+
+    def __init__(self, message: str, pid: int = 0, host: str = "", since: datetime | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.host = host
+        self.since = since
+
+
+class NotAVolumeError(AurologError):
+    """There is no volume at the path: check it."""
+
+
+class FormatError(AurologError):
+    """The volume was written by a newer aurolog: use that."""
+
+
+class AccessError(AurologError, PermissionError):
+    """The operating system refuses access: fix the permissions."""
+
+
+class DiskFullError(AurologError, OSError):
+    """No space: nothing was committed. Free some and repeat."""
+
+
+class StorageError(AurologError, OSError):
+    """The disk failed. What was acknowledged is safe as far as the disk is; reopen to write again."""
+
+
+class CommitOutcomeUnknown(AurologError):
+    """The commit was logged and the disk failed before it was durable: reopen, and look whether ``lsn`` is there."""
+
+    def __init__(self, message: str, lsn: int = 0) -> None:
+        super().__init__(message)
+        self.lsn = lsn
+
+
+class CorruptionError(AurologError):
+    """Bytes on disk are not what was written: restore ``file`` from a copy. They were not returned to anybody."""
+
+    def __init__(self, message: str, file: str = "", offset: int = 0, lsn: int = 0) -> None:
+        super().__init__(message)
+        self.file = file
+        self.offset = offset
+        self.lsn = lsn
+
+
+class InternalError(AurologError):
+    """A bug in aurolog: please report it, with the message."""

@@ -1,0 +1,109 @@
+"""Plain values that the API hands out. They hold no resources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+__all__ = ["Batch", "Problem", "Record", "Recovery", "Stats", "VerifyReport", "Version"]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A commit that changed a page."""
+
+    lsn: int
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One redo record. ``offset``, ``length``, ``source`` are bytes in the page; ``data`` what a write or image carries."""
+
+    lsn: int
+    kind: str
+    page: int
+    offset: int
+    length: int
+    source: int
+    byte: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch of the log: a transaction, or a control record. ``pages`` is the end of page space after it, ``bytes`` its size."""
+
+    first_lsn: int
+    lsn: int
+    time: datetime
+    epoch: int
+    kind: str
+    note: str
+    pages: int
+    bytes: int
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What opening a volume found.
+
+    ``clean``: it had been closed. Otherwise the log's tail was read (``scanned_bytes``); ``cut_bytes`` of it, from ``cut_lsn`` on, were
+    torn and dropped; ``resecured_records`` that might have been in the page cache only were written again.
+    """
+
+    clean: bool
+    last_lsn: int
+    cut_lsn: int | None
+    cut_bytes: int
+    resecured_records: int
+    scanned_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Damage found by ``verify``: in ``file`` at byte ``offset``, concerning ``lsn`` (0 when none)."""
+
+    file: str
+    offset: int
+    lsn: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What ``verify`` read and found. ``ok`` is true when there were no ``problems``."""
+
+    ok: bool
+    segments: int
+    bytes: int
+    frames: int
+    batches: int
+    records: int
+    index_entries: int
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counters since the volume was opened, and sizes now. Disk figures count the calls of this handle."""
+
+    commits: int
+    records: int
+    log_bytes: int
+    segments: int
+    sealed_segments: int
+    cached_pages: int
+    cache_capacity_pages: int
+    pinned_pages: int
+    cache_hits: int
+    cache_misses: int
+    disk_reads: int
+    disk_read_bytes: int
+    disk_writes: int
+    disk_write_bytes: int
+    disk_syncs: int
+    dir_syncs: int
+    unsynced_bytes: int

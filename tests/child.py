@@ -1,0 +1,343 @@
+"""The functions that tests run in processes of their own, to be killed, denied, starved or forked.
+
+Run as `python child.py FUNCTION ARGUMENT…`. Each says what it does line by line on standard output
+with one unbuffered write per line, so that what it said before it died is never lost; some wait for
+lines on standard input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from support import counter, perform, program
+
+import aurolog
+
+
+def say(*words: object) -> None:
+    """One line, at once."""
+    os.write(1, " ".join(map(str, words)).encode() + b"\n")
+
+
+def name_of(call: Callable[[], Any]) -> str:
+    """The class of the error that a call raises, or `none`."""
+    try:
+        call()
+    except BaseException as error:
+        return type(error).__name__
+    return "none"
+
+
+def write_program(path: str, seed: str, durability: str) -> None:
+    """Runs a seeded program until it is killed: `i n` before transaction n, `a n lsn` after its
+    commit.
+    """
+    db = aurolog.open(path, durability=durability)
+    number = counter(db)
+    while True:
+        number += 1
+        say("i", number)
+        with db.transaction() as tx:
+            for change in program(seed, number, db.page_size):
+                perform(tx, change)
+        say("a", number, tx.lsn)
+
+
+def write_threads(path: str, threads: str) -> None:
+    """Threads commit without end, each a rising number into every page of its own eight: `a
+    thread number lsn`.
+    """
+    db = aurolog.open(path)
+
+    def commit(mine: int) -> None:
+        number = int.from_bytes(db[mine * 8][:8], "little")
+        while True:
+            number += 1
+            with db.transaction() as tx:
+                for page in range(mine * 8, mine * 8 + 8):
+                    tx.write(page, 0, number.to_bytes(8, "little"))
+            say("a", mine, number, tx.lsn)
+
+    workers = [threading.Thread(target=commit, args=(i,), daemon=True) for i in range(int(threads))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+def hold(path: str) -> None:
+    """Opens for writing, says `open`, and closes when standard input ends."""
+    with aurolog.open(path):
+        say("open")
+        sys.stdin.read()
+
+
+def open_and_close(path: str) -> None:
+    """Opens for writing when told to, and closes: for killing in between."""
+    say("ready")
+    sys.stdin.readline()
+    db = aurolog.open(path)
+    say("open", db.visible_lsn)
+    db.close()
+    say("closed")
+
+
+def create_one(path: str) -> None:
+    """Makes a volume with one commit when told to: for killing at every call."""
+    say("ready")
+    sys.stdin.readline()
+    with aurolog.open(path) as db:
+        with db.transaction() as tx:
+            tx.write(3, 0, b"made")
+        say("made", tx.lsn)
+
+
+def try_open(path: str) -> None:
+    """Says how opening for writing went."""
+    try:
+        aurolog.open(path).close()
+    except aurolog.VolumeLockedError as error:
+        say("VolumeLockedError", error.pid, error.host, error.since.isoformat())
+    except aurolog.AurologError as error:
+        say(type(error).__name__)
+    else:
+        say("none")
+
+
+def without_rights(path: str, scratch: str) -> None:
+    """Gives up root's rights, then says how opening for writing, opening to read, and making a
+    volume go.
+    """
+    aurolog.open(Path(scratch) / "warm").close()  # whatever is imported late is imported now
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    say(name_of(lambda: aurolog.open(path).close()))
+
+    def read() -> None:
+        with aurolog.open(path, read_only=True) as db:
+            assert db[0][:5] == b"hello", "a read-only open needs no right to write"
+
+    say(name_of(read))
+    say(name_of(lambda: aurolog.open(Path(path).parent / "new").close()))
+
+
+def denied(path: str, scratch: str) -> None:
+    """Gives up root's rights and says how reading an unreadable volume goes."""
+    aurolog.open(Path(scratch) / "warm").close()
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    say(name_of(lambda: aurolog.open(path, read_only=True).close()))
+    say(name_of(lambda: aurolog.open(path).close()))
+
+
+def fork_and_go_on(path: str) -> None:
+    """Forks with a volume, a view and a transaction open; the child ends as Python ends, the
+    parent goes on.
+    """
+    warnings.simplefilter("ignore", DeprecationWarning)
+    db = aurolog.open(path)
+    with db.transaction() as tx:
+        tx.write(1, 0, b"before")
+    view = db.at(tx.lsn)
+    memory = db.view_page(1)
+    open_tx = db.transaction()
+    open_tx.write(1, 0, b"parent")
+    pid = os.fork()
+    if pid == 0:
+        calls: list[Callable[[], Any]] = [
+            lambda: db[1],
+            lambda: len(db),
+            lambda: db.at(1),
+            lambda: db.read_many([1]),
+            lambda: db.transaction(),
+            lambda: db.sync(),
+            lambda: db.verify(),
+            lambda: db.versions(1),
+            lambda: list(db.log()),
+            lambda: db.stats(),
+            lambda: view[1],
+            lambda: open_tx.write(1, 0, b"child!"),
+            lambda: open_tx.commit(),
+        ]
+        say("child", *{name_of(call) for call in calls})
+        say("memory", bytes(memory[:6]).decode())
+        with contextlib.suppress(aurolog.ClosedError):
+            db.close()
+        sys.exit(0)
+    _, status = os.waitpid(pid, 0)
+    say("status", status)
+    open_tx.commit()
+    with db.transaction() as tx:
+        tx.write(2, 0, b"after")
+    say("parent", db[1][:6].decode(), db[2][:5].decode())
+    say("open")
+    sys.stdin.readline()
+    memory.release()
+    view.close()
+    db.close()
+    say("closed")
+
+
+def interrupted(path: str, rounds: str, durability: str) -> None:
+    """Commits in a loop while SIGINT arrives; after each one checks the outcome against the
+    volume.
+    """
+    armed = False
+
+    def strike(_number: int, _frame: FrameType | None) -> None:
+        if armed:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, strike)
+    db = aurolog.open(path, durability=durability)
+    outcomes = {"committed": 0, "rolled back": 0, "unknown": 0}
+    number, held, struck = 0, 0, 0
+    say("ready")
+    while struck < int(rounds):
+        number += 1
+        tx = db.transaction()
+        try:
+            armed = True
+            with tx:
+                tx.write(0, 0, number.to_bytes(8, "little"))
+                tx.write(1, 8, number.to_bytes(8, "little"))
+            armed = False
+        except (KeyboardInterrupt, aurolog.CommitOutcomeUnknown):
+            armed = False
+            struck += 1
+            if tx.outcome == "open":  # struck before the block began
+                tx.rollback()
+            outcomes[tx.outcome] += 1
+            say("struck", struck)
+        db.sync()
+        found = counter(db)
+        assert db[1][8:16] == db[0][:8], "a transaction is there in part"
+        allowed = {
+            "committed": {number},
+            "rolled back": {held},
+            "unknown": {number, held},
+        }[tx.outcome]
+        assert found in allowed, f"{tx.outcome}, found {found}, not in {allowed}"
+        assert (tx.lsn is not None) == (tx.outcome != "rolled back") or tx.outcome == "unknown"
+        held = found
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    db.close()
+    say("outcomes", *outcomes.values())
+
+
+def fill_up(path: str, bytes_max: str) -> None:
+    """Commits until the disk (or, when given, the limit of a file's size) is full: `a n`, then
+    what the error left.
+    """
+    if int(bytes_max):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(bytes_max), resource.RLIM_INFINITY))
+    try:
+        db = aurolog.open(path)
+    except OSError as error:
+        say("opening", type(error).__name__, error.errno)
+        return
+    number = counter(db)
+    error_class, outcome = "none", ""
+    while number < 100_000:
+        tx = db.transaction()
+        try:
+            with tx:
+                tx.write(0, 0, (number + 1).to_bytes(8, "little"))
+                tx.apply([("image", 1 + number % 50, os.urandom(db.page_size)) for _ in range(4)])
+        except aurolog.AurologError as error:
+            error_class, outcome = type(error).__name__, tx.outcome
+            break
+        number += 1
+        say("a", number, tx.lsn)
+    assert counter(db) == number, "what was refused is seen, or what was acknowledged is not"
+    assert counter(db.at(db.visible_lsn)) == number
+    say("full", error_class, outcome.replace(" ", "-"), number)
+    sys.stdin.readline()  # the test makes room, or not
+    say("again", name_of(lambda: _small_commit(db)))
+    say("close", name_of(db.close))
+
+
+def _small_commit(db: aurolog.Volume) -> None:
+    with db.transaction() as tx:
+        tx.write(60, 0, b"room")
+
+
+def failing_syncs(path: str) -> None:
+    """Commits five times, waits until the test has made every sync fail, and says what each
+    call then does.
+    """
+    db = aurolog.open(path)
+    for number in range(1, 6):
+        with db.transaction() as tx:
+            tx.write(0, 0, number.to_bytes(8, "little"))
+        say("a", number, tx.lsn)
+    acked = tx.lsn
+    say("ready")
+    sys.stdin.readline()
+
+    lost = db.transaction()
+    lost.write(0, 0, (6).to_bytes(8, "little"))
+    lost.write(1, 0, b"lost")
+    say("commit", name_of(lost.commit), lost.outcome, lost.lsn)
+    say("visible", db.visible_lsn == acked, db.durable_lsn == acked, counter(db))
+    say("view", counter(db.at(acked)))
+
+    def write_again() -> None:
+        with db.transaction() as tx:
+            tx.write(0, 0, b"again")
+
+    say("again", name_of(write_again))
+    say("sync", name_of(db.sync))
+    say("read", counter(db), db[1][:4] == bytes(4))
+    sys.stdin.readline()  # syncs work again: nothing may be retried
+    say("again", name_of(write_again))
+    say("sync", name_of(db.sync))
+    say("close", name_of(db.close))
+
+
+def failing_reads(path: str) -> None:
+    """Opens with a small cache; says how reading 64 pages goes, while reads of the log fail and
+    afterwards.
+    """
+    db = aurolog.open(path, cache_bytes=16 * 4096)
+    say("ready")
+
+    def read_all() -> None:
+        for page in range(64):
+            assert db[page] == bytes([page + 1]) * 4096
+
+    for _ in range(2):
+        sys.stdin.readline()
+        say("reads", name_of(read_all))
+    say("close", name_of(db.close))
+
+
+def inherited_files(path: str) -> None:
+    """Says which open files of this process lie in the volume: a program started by a writer
+    inherits none.
+    """
+    found = []
+    for entry in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{entry}")
+            if target.startswith(path):
+                found.append(Path(target).name)
+    say("files", *found)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

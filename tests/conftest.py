@@ -1,0 +1,53 @@
+"""Fixtures, and the one place where hypothesis is set up."""
+
+from __future__ import annotations
+
+import os
+import random
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import aurolog
+
+settings.register_profile(
+    "aurolog",
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("aurolog")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a volume may be made; nothing is there yet."""
+    return tmp_path / "volume.aurolog"
+
+
+@pytest.fixture
+def db(path: Path) -> Iterator[aurolog.Volume]:
+    """A new volume, closed at the end. Durability `os`: most tests are not about syncs."""
+    with aurolog.open(path, durability="os") as volume:
+        yield volume
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """A seed that a failing test shows: drawn from the test's name, or from AUROLOG_SEED to try
+    others.
+    """
+    base = os.environ.get("AUROLOG_SEED", "0")
+    value = zlib.crc32(f"{base}/{request.node.name}".encode())
+    print(f"seed {value} (AUROLOG_SEED={base})")
+    return value
+
+
+@pytest.fixture
+def rng(seed: int) -> random.Random:
+    """Randomness from the test's seed."""
+    return random.Random(seed)

@@ -1,0 +1,304 @@
+"""A disk that is full or that fails: what was acknowledged stays, what was refused is not there,
+nothing is retried.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import Child, counter, need_strace, traced
+
+import aurolog
+
+# --- a full disk ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip(
+            "not root: a full file system is NOT tested here, only the limit of a file's size"
+        )
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "aurolog-test", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting is not allowed: a full file system is NOT tested here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def _heard(child: Child) -> tuple[dict[int, int], list[str]]:
+    acked: dict[int, int] = {}
+    while (line := child.line()).startswith("a "):
+        _, number, lsn = line.split()
+        acked[int(number)] = int(lsn)
+    return acked, line.split()
+
+
+def test_a_full_disk_refuses_the_commit_and_keeps_the_rest(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(2 << 20))
+    path = small_disk / "volume"
+    with Child("fill_up", path, 0) as child:
+        acked, full = _heard(child)
+        assert full == ["full", "DiskFullError", "rolled-back", str(len(acked))]
+        assert len(acked) > 50
+        ballast.unlink()
+        child.say("there is room again")
+        assert child.line() == "again none", "a full disk is not final"
+        assert child.line() == "close none"
+        assert child.end() == 0
+    with aurolog.open(path) as db:
+        assert db.recovery.clean
+        assert counter(db) == len(acked)
+        assert db[60][:4] == b"room"
+        for number, lsn in list(acked.items())[::9]:
+            assert counter(db.at(lsn)) == number
+        assert db.verify().ok
+
+
+def test_a_volume_on_a_full_disk_closes_and_opens_and_reads(small_disk: Path) -> None:
+    path = small_disk / "volume"
+    with Child("fill_up", path, 0) as child:
+        acked, full = _heard(child)
+        assert full[1] == "DiskFullError"
+        child.say("no room was made")
+        assert child.line() in ("again DiskFullError", "again none")
+        assert child.line() == "close none"
+        assert child.end() == 0
+    for _ in range(2):
+        with aurolog.open(path) as db:
+            assert counter(db) == len(acked)
+            assert db.verify().ok
+    with aurolog.open(path, read_only=True) as db:
+        assert counter(db) == len(acked)
+
+
+def test_a_volume_killed_on_a_full_disk_recovers_when_there_is_room(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(2 << 20))
+    path = small_disk / "volume"
+    with Child("fill_up", path, 0) as child:
+        acked, full = _heard(child)
+        assert full[1] == "DiskFullError"
+        child.kill()
+    try:
+        with aurolog.open(path) as db:
+            assert counter(db) == len(acked)
+    except aurolog.DiskFullError:
+        pass  # recovery may need room; it says so, and loses nothing
+    ballast.unlink()
+    with aurolog.open(path) as db:
+        assert counter(db) == len(acked)
+        with db.transaction() as tx:
+            tx.write(60, 0, b"room")
+        assert db.verify().ok
+
+
+def test_a_disk_without_room_for_a_volume_says_so(small_disk: Path) -> None:
+    (small_disk / "ballast").write_bytes(bytes((8 << 20) - 8192))
+    path = small_disk / "volume"
+    with pytest.raises(aurolog.DiskFullError), aurolog.open(path) as db, db.transaction() as tx:
+        tx.apply([("image", page, os.urandom(4096)) for page in range(100)])
+    (small_disk / "ballast").unlink()
+    with aurolog.open(path) as db:
+        assert len(db) == 0
+        with db.transaction() as tx:
+            tx.write(0, 0, b"x")
+        assert db.verify().ok
+
+
+def test_a_big_transaction_that_does_not_fit_is_refused_whole(small_disk: Path) -> None:
+    path = small_disk / "volume"
+    with aurolog.open(path) as db:
+        with db.transaction() as tx:
+            tx.write(0, 0, b"before")
+        lsn = tx.lsn
+        with pytest.raises(aurolog.DiskFullError), db.transaction() as tx:
+            tx.apply([("image", page, os.urandom(4096)) for page in range(3000)])
+        assert tx.outcome == "rolled back"
+        assert tx.lsn is None
+        assert len(db) == 1
+        assert db.visible_lsn == lsn
+        with db.transaction() as tx:
+            tx.write(1, 0, b"after")
+        assert db.verify().ok
+    with aurolog.open(path) as db:
+        assert (db[0][:6], db[1][:5], len(db)) == (b"before", b"after", 2)
+
+
+@pytest.mark.parametrize("mebibytes", [1, 3, 18])
+def test_the_limit_of_a_files_size_is_a_full_disk(path: Path, mebibytes: int) -> None:
+    with Child("fill_up", path, mebibytes << 20) as child:
+        acked, full = _heard(child)
+        if full[0] == "opening":
+            assert full[1] == "DiskFullError"
+        elif full[1] != "none":
+            assert full == ["full", "DiskFullError", "rolled-back", str(len(acked))]
+            child.say("go on")
+            assert child.line() in ("again DiskFullError", "again none")
+            assert child.line() == "close none"
+        assert child.end() == 0
+    with aurolog.open(path) as db:
+        assert counter(db) == len(acked)
+        assert db.verify().ok
+        with db.transaction() as tx:
+            tx.write(60, 0, b"room")
+
+
+# --- a disk that fails ----------------------------------------------------------------------------
+
+
+SYNCS = "fsync,fdatasync,sync_file_range,syncfs,msync"
+
+
+def test_a_failed_sync_ends_writing_is_not_retried_and_hides_what_it_covered(path: Path) -> None:
+    need_strace()
+    with Child("failing_syncs", path) as child:
+        acked = {}
+        while (line := child.line()).startswith("a "):
+            _, number, lsn = line.split()
+            acked[int(number)] = int(lsn)
+        assert line == "ready"
+        with traced(child.pid, "-e", f"trace={SYNCS}", "-e", f"inject={SYNCS}:error=EIO"):
+            child.say("syncs fail from now on")
+            word, error, *outcome, lsn = child.line().split()
+            assert (word, error, *outcome) == ("commit", "CommitOutcomeUnknown", "unknown")
+            assert int(lsn) > acked[5]
+            assert child.line() == "visible True True 5"
+            assert child.line() == "view 5"
+            assert child.line() == "again StorageError"
+            assert child.line() == "sync StorageError"
+            assert child.line() == "read 5 True"
+        child.say("syncs work again")
+        assert child.line() == "again StorageError", "a failed sync is final"
+        assert child.line() == "sync StorageError"
+        assert child.line().startswith("close ")
+        assert child.end() == 0
+    with aurolog.open(path) as db:
+        assert not db.recovery.clean, "the open after a failure is an unclean one"
+        assert counter(db) in (5, 6)
+        assert (db[1][:4] == b"lost") == (counter(db) == 6), (
+            "the unknown commit is there whole or not at all"
+        )
+        for number, lsn_ in acked.items():
+            assert counter(db.at(lsn_)) == number
+        with db.transaction() as tx:
+            tx.write(0, 0, (7).to_bytes(8, "little"))
+        assert tx.lsn is not None
+        assert tx.lsn > int(lsn)
+        assert db.verify().ok
+
+
+WRITES = "pwrite64,pwritev,pwritev2,write,writev"
+
+
+def test_a_failed_write_ends_writing_and_loses_nothing_acknowledged(path: Path) -> None:
+    need_strace()
+    with Child("failing_syncs", path) as child:
+        while (line := child.line()).startswith("a "):
+            pass
+        assert line == "ready"
+        # The child speaks by write(2): only calls that carry an offset are the disk's.
+        calls = "pwrite64,pwritev,pwritev2"
+        with traced(child.pid, "-e", f"trace={calls}", "-e", f"inject={calls}:error=EIO"):
+            child.say("writes fail from now on")
+            word, error, *_ = child.line().split()
+            assert (word, error) in (("commit", "CommitOutcomeUnknown"), ("commit", "StorageError"))
+            assert child.line() == "visible True True 5"
+            assert child.line() == "view 5"
+            assert child.line() == "again StorageError"
+            assert child.line() == "sync StorageError"
+            assert child.line() == "read 5 True"
+        child.say("writes work again")
+        assert child.line() == "again StorageError", "a failed write is final"
+        assert child.line() == "sync StorageError"
+        assert child.line().startswith("close ")
+        assert child.end() == 0
+    with aurolog.open(path) as db:
+        assert counter(db) == 5, "what was never written is not there"
+        assert db.verify().ok
+
+
+def test_an_interrupted_or_short_write_is_finished(path: Path) -> None:
+    """EINTR and short results are no failures: the call goes on where it stopped."""
+    need_strace()
+    calls = "pwrite64,pwritev,pwritev2,fdatasync,fsync"
+    with Child("failing_syncs", path) as child:
+        while (line := child.line()).startswith("a "):
+            pass
+        assert line == "ready"
+        with traced(
+            child.pid, "-e", f"trace={calls}", "-e", f"inject={calls}:error=EINTR:when=1+2"
+        ):
+            child.say("every other call is interrupted")
+            assert child.line().startswith("commit none committed")
+            assert child.line().startswith("visible False")
+            assert child.line() == "view 5"
+            assert child.line() == "again none"
+            assert child.line() == "sync none"
+            child.line()
+        child.say("no more")
+        assert list(child.lines()) == ["again none", "sync none", "close none"]
+        assert child.end() == 0
+    with aurolog.open(path) as db:
+        assert db.recovery.clean
+        assert db[1][:4] == b"lost"
+        assert db[0][:5] == b"again"
+
+
+def test_a_read_that_fails_says_so_and_is_no_zeros(path: Path) -> None:
+    need_strace()
+    with aurolog.open(path) as db, db.transaction() as tx:
+        tx.apply([("image", page, bytes([page + 1]) * 4096) for page in range(64)])
+    with Child("failing_reads", path) as child:
+        assert child.line() == "ready"
+        calls = "pread64,preadv,preadv2,read"
+        with traced(
+            child.pid,
+            "-P",
+            str(_biggest(path)),
+            "-e",
+            f"trace={calls}",
+            "-e",
+            f"inject={calls}:error=EIO",
+        ):
+            child.say("reads fail from now on")
+            assert child.line() == "reads StorageError"
+        child.say("reads work again")
+        assert child.line() == "reads none"
+        assert child.line() == "close none"
+        assert child.end() == 0
+
+
+def _biggest(path: Path) -> Path:
+    return max((path / "log").iterdir(), key=lambda file: file.stat().st_size)
+
+
+def test_a_kill_in_the_middle_of_the_very_sync_loses_nothing(path: Path) -> None:
+    need_strace()
+    for turn in range(3):
+        with Child("failing_syncs", path) as child:
+            acked = 0
+            while (line := child.line()).startswith("a "):
+                acked = int(line.split()[1])
+            assert line == "ready"
+            with traced(
+                child.pid, "-e", f"trace={SYNCS}", "-e", f"inject={SYNCS}:signal=KILL:when=1"
+            ):
+                child.say("die at the next sync")
+                assert list(child.lines()) == []
+                assert child.end() == -signal.SIGKILL
+        with aurolog.open(path) as db:
+            assert counter(db) in (acked, 6), turn
+            assert (db[1][:4] == b"lost") >= (counter(db) == 6)
+            assert db.verify().ok

@@ -1,0 +1,199 @@
+"""The bytes on disk, read by docs/format.md with a decoder of its own, and what a newer format gets
+to hear.
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import contents, copy, crc32c, frames, overwrite, segments
+
+import aurolog
+
+
+@pytest.fixture
+def volume(path: Path) -> Path:
+    """Three commits, one of them over two frames, closed."""
+    with aurolog.open(path, page_size=512, clock=lambda: 1_700_000_000_000_000_000) as db:
+        with db.transaction(note="größe") as tx:
+            tx.apply(
+                [
+                    ("write", 1, 7, b"data"),
+                    ("image", 2, bytes(range(256)) * 2),
+                    ("move", 2, 30, 40, 50),
+                    ("fill", 1, 100, 20, 0x7F),
+                    ("truncate", 9),
+                ]
+            )
+        with db.transaction() as tx:
+            tx.apply([("image", page, bytes([page % 256]) * 512) for page in range(600)])
+        with db.transaction() as tx:
+            tx.write(0, 0, b"last")
+    return path
+
+
+def test_crc32c_is_castagnolis() -> None:
+    assert crc32c(b"123456789") == 0xE3069283
+    assert crc32c(bytes(32)) == 0x8A9136AA
+
+
+def test_a_segments_header_is_as_documented(volume: Path) -> None:
+    with aurolog.open(volume) as db:
+        volume_id = db.volume_id
+    (segment,) = segments(volume)
+    block = segment.read_bytes()[:4096]
+    assert block[:8] == b"AULSEGMT"
+    assert struct.unpack_from("<I", block, 8)[0] == crc32c(block[12:512])
+    version, features = struct.unpack_from("<IQ", block, 12)
+    assert (version, features) == (1, 0)
+    assert block[40:56] == volume_id.bytes
+    assert block[56:72] == bytes(16), "no segment before it"
+    first, before, epoch, _, page_size = struct.unpack_from("<QQQQI", block, 72)
+    assert (first, before, page_size) == (1, 0, 512)
+    assert segment.name == f"{first:016x}-{epoch:016x}.log"
+    assert block[108:] == bytes(4096 - 108)
+
+
+def _stream(segment: Path) -> Iterator[tuple[int, bytes]]:
+    """Each batch of a segment as its last LSN and its stream, put together from checked frames."""
+    data = segment.read_bytes()
+    file_id = data[24:40]
+    stream = b""
+    for frame in frames(segment):
+        header = data[frame.offset : frame.offset + 64]
+        payload = data[frame.offset + 64 : frame.end]
+        place = file_id + struct.pack("<Q", frame.offset)
+        assert struct.unpack_from("<II", header, 4) == (crc32c(place + header[8:]), crc32c(payload))
+        assert header[46:64] == bytes(18), "no key, no nonce"
+        assert frame.durable_before < frame.first_lsn
+        assert frame.first == (not stream)
+        stream += payload
+        if frame.last:
+            yield frame.last_lsn, stream
+            stream = b""
+    assert not stream
+
+
+def test_frames_batches_and_records_are_as_documented(volume: Path) -> None:
+    with aurolog.open(volume) as db:
+        volume_id = db.volume_id.bytes
+        log = list(db.log())
+    (segment,) = segments(volume)
+    assert len(frames(segment)) >= 5, "a batch spans frames"
+    previous = 0
+    batches = list(_stream(segment))
+    assert [lsn for lsn, _ in batches] == [batch.lsn for batch in log]
+    for (last_lsn, stream), told in zip(batches, log, strict=True):
+        size, kind, note_bytes, total, first, last, before, epoch, time, pages = struct.unpack_from(
+            "<HBBQQQQQQQ", stream, 4
+        )
+        assert struct.unpack_from("<I", stream)[0] == crc32c(stream[4:size])
+        assert size == (96 + note_bytes + 7) // 8 * 8
+        assert (total, last, before) == (len(stream), last_lsn, previous)
+        assert stream[64:80] == volume_id
+        assert stream[80:96] == bytes(16)
+        assert stream[96 : 96 + note_bytes].decode() == told.note
+        assert (first, epoch, pages) == (told.first_lsn, told.epoch, told.pages)
+        assert time == 1_700_000_000_000_000_000
+        assert ["", "pages", "control"][kind] == told.kind
+        at, seed = size, crc32c(volume_id)
+        for record in told.records:
+            data = _record(stream, at, record.lsn, seed)
+            assert data[4] == {"write": 1, "move": 2, "fill": 3, "image": 4, "truncate": 5}.get(
+                record.kind, data[4]
+            )
+            if told.kind == "pages":
+                assert int.from_bytes(data[5:10], "little") == record.page
+                assert data[16:] == record.data
+            at += len(data)
+        assert at == len(stream)
+        previous = last
+
+
+def _record(stream: bytes, at: int, lsn: int, seed: int) -> bytes:
+    """The record at an offset of a batch's stream, its checksum checked."""
+    crc, kind = struct.unpack_from("<IB", stream, at)
+    length = struct.unpack_from("<H", stream, at + 12)[0]
+    extra = {1: length or 65536, 4: 512}.get(kind, length if kind >= 16 else 0)
+    whole = stream[at : at + 16 + extra]
+    assert crc == crc32c(struct.pack("<Q", lsn) + whole[4:], seed)
+    return whole
+
+
+def _patched_manifest(path: Path, offset: int, data: bytes) -> None:
+    manifest = path / "MANIFEST"
+    overwrite(manifest, offset, data)
+    overwrite(manifest, 8, struct.pack("<I", crc32c(manifest.read_bytes()[12:])))
+
+
+def _patched_segment(path: Path, offset: int, data: bytes) -> None:
+    (segment,) = segments(path)
+    overwrite(segment, offset, data)
+    overwrite(segment, 8, struct.pack("<I", crc32c(segment.read_bytes()[12:512])))
+
+
+def test_patching_itself_is_sound(volume: Path) -> None:
+    before = contents(volume)
+    _patched_manifest(volume, 12, struct.pack("<IQ", 1, 0))
+    _patched_segment(volume, 12, struct.pack("<IQ", 1, 0))
+    assert contents(volume) == before
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize(
+    ("offset", "data", "named"),
+    [
+        (12, struct.pack("<I", 2), r"\b2\b"),
+        (12, struct.pack("<I", 0xFFFFFFFF), "4294967295"),
+        (16, struct.pack("<Q", 1), "feature"),
+        (16, struct.pack("<Q", 1 << 63), "feature"),
+    ],
+)
+def test_a_newer_format_is_refused_by_name_and_left_alone(
+    volume: Path, offset: int, data: bytes, named: str, read_only: bool
+) -> None:
+    _patched_manifest(volume, offset, data)
+    before = contents(volume)
+    with pytest.raises(aurolog.FormatError, match=named):
+        aurolog.open(volume, read_only=read_only)
+    assert contents(volume) == before
+
+
+@pytest.mark.parametrize(
+    ("offset", "data"), [(12, struct.pack("<I", 2)), (16, struct.pack("<Q", 1))]
+)
+def test_a_newer_segment_is_refused(volume: Path, offset: int, data: bytes) -> None:
+    _patched_segment(volume, offset, data)
+    before = contents(volume)
+    with pytest.raises(aurolog.FormatError):
+        aurolog.open(volume)
+    assert contents(volume) == before
+
+
+def test_a_manifest_that_lies_is_damage_and_never_a_crash(volume: Path) -> None:
+    """Every number of the manifest set to extremes under a right checksum: refused, or read to
+    the same pages.
+    """
+    with aurolog.open(volume) as db:
+        pages = bytes(db.read_many(range(600)))
+    size = (volume / "MANIFEST").stat().st_size
+    for offset in [*range(24, 256, 4), *range(256, size, 4)]:
+        for data in (b"\xff" * 4, bytes(4)):
+            victim = copy(volume, volume.with_name("victim"))
+            if (victim / "MANIFEST").read_bytes()[offset : offset + 4] == data:
+                shutil.rmtree(victim)
+                continue
+            _patched_manifest(victim, offset, data)
+            try:
+                with aurolog.open(victim, create=False, page_size=None) as db:
+                    if db.page_size == 512 and db.verify().ok:
+                        assert bytes(db.read_many(range(600))) == pages
+            except aurolog.InternalError as error:
+                raise AssertionError(f"offset {offset} {data.hex()}: {error}") from error
+            except aurolog.AurologError:
+                pass
+            shutil.rmtree(victim)

@@ -1,0 +1,580 @@
+"""Recovery: what a killed writer leaves is whole; a torn tail is cut and told; damage is never
+taken for a torn tail.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support import (
+    Child,
+    Frame,
+    Model,
+    Oracle,
+    Replay,
+    assert_same,
+    contents,
+    copy,
+    counter,
+    data_end,
+    flip,
+    frames,
+    need_strace,
+    overwrite,
+    run,
+    segments,
+    traced,
+    write_and_kill,
+)
+
+import aurolog
+
+# --- a killed process -----------------------------------------------------------------------------
+
+
+def _check(db: aurolog.Volume, oracle: Oracle, replay: Replay, rng: random.Random) -> int:
+    """The volume holds a prefix of the program: all that was acknowledged, nothing in part; the
+    past is as it was.
+    """
+    number = counter(db)
+    assert oracle.last_acked <= number <= oracle.issued
+    assert_same(db, replay.after(number))
+    acked = sorted(oracle.acked.items())
+    for past, lsn in rng.sample(acked, min(5, len(acked))):
+        assert_same(db.at(lsn), replay.after(past))
+    return number
+
+
+@pytest.mark.parametrize("durability", ["sync", "os"])
+def test_a_killed_writer_leaves_all_it_acknowledged_and_nothing_in_part(
+    path: Path, seed: int, rng: random.Random, durability: str
+) -> None:
+    replay, lsns = Replay(seed), 0
+    total = Oracle()
+    for turn in range(6):
+        oracle = write_and_kill(path, seed, rng.choice((1, 2, 10, 40)), durability)
+        assert min(oracle.acked.values()) > lsns, "an LSN was assigned twice"
+        lsns = oracle.last_lsn
+        total.issued = oracle.issued
+        total.acked |= oracle.acked
+        if turn % 2:
+            continue  # the next child recovers by itself
+        with aurolog.open(path) as db:
+            assert not db.recovery.clean
+            assert db.recovery.last_lsn >= lsns
+            _check(db, total, replay, rng)
+    with aurolog.open(path) as db:
+        _check(db, total, replay, rng)
+        report = db.verify()
+        assert report.ok, report.problems
+
+
+def test_twenty_kills_in_a_row_lose_nothing(path: Path, seed: int, rng: random.Random) -> None:
+    replay, total = Replay(seed), Oracle()
+    for _ in range(20):
+        oracle = write_and_kill(path, seed, rng.randint(1, 6), "sync")
+        assert min(oracle.acked) > total.last_acked
+        assert min(oracle.acked.values()) > total.last_lsn
+        total.issued = oracle.issued
+        total.acked |= oracle.acked
+    with aurolog.open(path, cache_bytes=16 * 4096) as db:
+        _check(db, total, replay, rng)
+        for number, lsn in total.acked.items():
+            assert counter(db.at(lsn)) == number
+        cuts = [r for batch in db.log() for r in batch.records if r.kind == "branch-point"]
+        assert len(cuts) == 20
+        assert db.verify().ok
+
+
+def test_a_killed_process_of_committing_threads_leaves_each_commit_whole(path: Path) -> None:
+    acked: dict[int, dict[int, int]] = {i: {} for i in range(6)}
+    for _ in range(3):
+        with Child("write_threads", path, 6) as child:
+
+            def hear(line: str) -> None:
+                _, thread, number, lsn = line.split()
+                acked[int(thread)][int(number)] = int(lsn)
+
+            for _ in range(120):
+                hear(child.line())
+            child.kill_and_keep_hearing()
+            for line in child.lines():
+                hear(line)
+        with aurolog.open(path) as db:
+            for thread, numbers in acked.items():
+                pages = [db[page][:8] for page in range(thread * 8, thread * 8 + 8)]
+                assert len(set(pages)) == 1, "a commit is there in part"
+                assert int.from_bytes(pages[0], "little") >= max(numbers, default=0)
+                for number in sorted(numbers)[-10:]:
+                    view = db.at(numbers[number])
+                    assert {
+                        int.from_bytes(view[page][:8], "little")
+                        for page in range(thread * 8, thread * 8 + 8)
+                    } == {number}
+    lsns = [lsn for numbers in acked.values() for lsn in numbers.values()]
+    assert len(lsns) == len(set(lsns))
+
+
+def test_lsns_left_unassigned_by_a_crash_are_refused_for_ever(path: Path, seed: int) -> None:
+    oracle = write_and_kill(path, seed, 12)
+    with aurolog.open(path) as db:
+        last = db.recovery.last_lsn
+        before = db[0]
+        with db.transaction() as tx:
+            tx.write(60, 0, b"behind the cut")
+        resumed = tx.lsn
+        assert resumed is not None
+        assert resumed > last + 1
+        branch = next(b for b in db.log(last + 1) if b.records[0].kind == "branch-point")
+        assert last < branch.lsn < resumed
+    for how in ({}, {"read_only": True}):
+        with aurolog.open(path, **how) as db:
+            for lsn in (last + 1, (last + branch.lsn) // 2, branch.lsn - 1):
+                with pytest.raises(aurolog.LsnError, match=r"cut|recovery"):
+                    db.at(lsn)
+            assert db.at(last)[0] == before
+            assert db.at(branch.lsn)[0] == before
+            assert db.at(resumed)[60][:14] == b"behind the cut"
+            assert db.at(oracle.last_lsn).lsn == oracle.last_lsn
+
+
+def test_a_reader_of_a_killed_volume_sees_what_is_durable_and_changes_nothing(
+    path: Path, seed: int, rng: random.Random
+) -> None:
+    oracle, replay = write_and_kill(path, seed, 20), Replay(seed)
+    before = contents(path)
+    for _ in range(2):
+        with aurolog.open(path, read_only=True) as db:
+            number = counter(db)
+            assert oracle.last_acked - 1 <= number <= oracle.issued
+            assert_same(db, replay.after(number))
+            for past, lsn in sorted(oracle.acked.items())[: number - 1]:
+                assert counter(db.at(lsn)) == past
+    assert contents(path) == before
+    with aurolog.open(path) as db:
+        _check(db, oracle, replay, rng)
+
+
+def test_a_crash_at_any_call_of_recovery_is_recovered_from(path: Path, seed: int) -> None:
+    need_strace()
+    oracle, replay = write_and_kill(path, seed, 30), Replay(seed)
+    calls = "pwrite64,pwritev,pwritev2,write,fallocate,ftruncate,fsync,fdatasync,rename,renameat"
+    calls += ",renameat2,unlink,unlinkat,mkdir,openat"
+    rng = random.Random(seed)
+    last_lsn = 0
+    for number in itertools.count(1):
+        victim = copy(path, path.with_name(f"victim{number}"))
+        with Child("open_and_close", victim) as child:
+            assert child.line() == "ready"
+            with traced(
+                child.pid, "-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when={number}"
+            ):
+                child.say("go")
+                said = list(child.lines())
+                status = child.end()
+        with aurolog.open(victim) as db:
+            found = _check(db, oracle, replay, rng)
+            assert db.recovery.clean == (status == 0)
+            with db.transaction() as tx:
+                tx.write(0, 0, (found + 1).to_bytes(8, "little"))
+            assert tx.lsn is not None
+            assert tx.lsn > max(last_lsn, oracle.last_lsn)
+            again = copy(victim, path.with_name("again"))  # and once more, behind a second crash
+        with aurolog.open(again) as db:
+            assert counter(db) == found + 1
+            assert db.verify().ok
+        shutil.rmtree(again)
+        shutil.rmtree(victim)
+        if status == 0:
+            assert said[-1] == "closed"
+            break
+    assert number > 5, "the kills did not hit recovery"
+
+
+# --- a directory copied as it is ------------------------------------------------------------------
+
+
+@dataclass
+class Killed:
+    """A volume as a killed process leaves it: its directory, the model of it, and the frames of
+    its one segment.
+    """
+
+    path: Path
+    model: Model
+    segment: Path
+    frames: list[Frame]
+
+    def copy(self, name: str) -> tuple[Path, Path]:
+        """Another copy, to be damaged: the volume and its segment."""
+        target = copy(self.path, self.path.with_name(name))
+        return target, target / "log" / self.segment.name
+
+
+def _killed(tmp_path: Path, rng: random.Random, how: Callable[[int], str]) -> Killed:
+    """Thirty commits, the twelfth and the last over several frames; `how(n)` is the durability
+    of the n-th.
+    """
+    live = tmp_path / "live"
+    model = Model(4096)
+    with aurolog.open(live) as db:
+        for number in range(30):
+            pages = 150 if number in (11, 29) else rng.randint(1, 3)
+            run(
+                db,
+                model,
+                [("write", 0, 0, number.to_bytes(8, "little"))]
+                + [("write", 1 + rng.randrange(200), 8, rng.randbytes(4000)) for _ in range(pages)],
+                durability=how(number),
+            )
+        path = copy(live, tmp_path / "killed")
+    (segment,) = segments(path)
+    found = frames(segment)
+    assert found[-1].last_lsn == model.newest.lsn
+    return Killed(path, model, segment, found)
+
+
+@pytest.fixture(params=["sync", "os", "mixed"])
+def killed(request: pytest.FixtureRequest, tmp_path: Path, rng: random.Random) -> Killed:
+    """Killed volumes with evidence of durability everywhere, (almost) nowhere, and here and
+    there.
+    """
+    kinds: dict[str, Callable[[int], str]] = {
+        "sync": lambda _: "sync",
+        "os": lambda _: "os",
+        "mixed": lambda number: "sync" if number in (5, 14, 20) else "os",
+    }
+    return _killed(tmp_path, rng, kinds[request.param])
+
+
+def test_an_undamaged_killed_volume_has_everything(killed: Killed) -> None:
+    with aurolog.open(killed.path) as db:
+        assert not db.recovery.clean
+        assert db.recovery.last_lsn == killed.model.newest.lsn
+        assert db.recovery.cut_lsn is None
+        assert db.recovery.cut_bytes == 0
+        assert db.recovery.scanned_bytes > 0
+        assert db.recovery.seconds > 0
+        for state in killed.model.states[::5]:
+            assert_same(db.at(state.lsn), state)
+        assert_same(db, killed.model.newest)
+        assert db.verify().ok
+
+
+def _flip_header(segment: Path, frame: Frame, rng: random.Random) -> None:
+    flip(segment, frame.offset + rng.randrange(64), 1 << rng.randrange(8))
+
+
+def _flip_payload(segment: Path, frame: Frame, rng: random.Random) -> None:
+    flip(segment, frame.offset + 64 + rng.randrange(frame.payload_bytes), 1 << rng.randrange(8))
+
+
+def _zero_sector(segment: Path, frame: Frame, rng: random.Random) -> None:
+    """A whole sector that never reached the disk, beginning in the frame: at most to the
+    frame's end.
+    """
+    start = frame.offset + rng.choice((0, 64))
+    overwrite(segment, start, bytes(min(512, frame.end - start)))
+
+
+def _zero_the_rest(segment: Path, frame: Frame, rng: random.Random) -> None:
+    """Everything from a place in the frame on was never written."""
+    start = frame.offset + rng.randrange(8, 64 + frame.payload_bytes - 8)
+    overwrite(segment, start, bytes(data_end(segment) - start))
+
+
+def _cut_the_file(segment: Path, frame: Frame, rng: random.Random) -> None:
+    os.truncate(segment, frame.offset + rng.randrange(8, 64 + frame.payload_bytes))
+
+
+def _garbage_to_the_end(segment: Path, frame: Frame, rng: random.Random) -> None:
+    start = frame.offset + rng.randrange(64 + frame.payload_bytes - 8)
+    overwrite(segment, start, rng.randbytes(data_end(segment) - start))
+
+
+KEEPS_LATER_FRAMES = [_flip_header, _flip_payload, _zero_sector]
+DROPS_LATER_FRAMES = [_zero_the_rest, _cut_the_file, _garbage_to_the_end]
+
+
+@pytest.mark.parametrize("damage", KEEPS_LATER_FRAMES + DROPS_LATER_FRAMES)
+def test_torn_tail_and_damage_are_told_apart_by_what_was_durable(
+    killed: Killed, damage: Callable[[Path, Frame, random.Random], None], rng: random.Random
+) -> None:
+    """The rule of the format, computed here from the frames alone: a bad frame is damage when a
+    good one behind it says that it was durable; else everything from it on is cut, good-looking
+    frames included.
+    """
+    chosen = sorted({*rng.sample(range(len(killed.frames)), 6), len(killed.frames) - 1})
+    for number in chosen:
+        frame = killed.frames[number]
+        later = killed.frames[number + 1 :] if damage in KEEPS_LATER_FRAMES else []
+        durable = max((f.durable_before for f in later), default=0)
+        victim, segment = killed.copy("victim")
+        damage(segment, frame, rng)
+        if data_end(segment) == data_end(killed.segment) and contents(victim) == contents(
+            killed.path
+        ):
+            continue  # zeros over zeros
+        before = contents(victim)
+        where = f"frame {number} at {frame.offset}, LSN {frame.first_lsn}, durable {durable}"
+        if durable >= frame.first_lsn:
+            with pytest.raises(aurolog.CorruptionError) as caught:
+                aurolog.open(victim)
+            assert killed.segment.name in str(caught.value.file), where
+            assert caught.value.offset == frame.offset, where
+            assert contents(victim) == before, f"damage was touched: {where}"
+        else:
+            wanted = killed.model.at(frame.first_lsn - 1)
+            with aurolog.open(victim) as db:
+                assert db.recovery.last_lsn == wanted.lsn, where
+                assert db.recovery.cut_lsn is not None, where
+                assert wanted.lsn < db.recovery.cut_lsn <= frame.first_lsn, where
+                assert_same(db, wanted)
+                assert_same(
+                    db.at(killed.model.at(wanted.lsn // 2).lsn), killed.model.at(wanted.lsn // 2)
+                )
+                assert db.verify().ok, where
+        shutil.rmtree(victim)
+
+
+def test_garbage_behind_the_last_frame_is_no_log(killed: Killed, rng: random.Random) -> None:
+    end = (killed.frames[-1].end + 7) // 8 * 8
+    small = min(killed.frames, key=lambda frame: frame.payload_bytes)
+    stale = killed.segment.read_bytes()[small.offset : small.end]
+    for garbage in (rng.randbytes(700), b"AULF" + rng.randbytes(100), b"\1", stale, stale * 3):
+        victim, segment = killed.copy("victim")
+        overwrite(segment, end, garbage)
+        with aurolog.open(victim) as db:
+            assert_same(db, killed.model.newest)
+            assert db.recovery.last_lsn == killed.model.newest.lsn
+            with db.transaction() as tx:
+                tx.write(0, 0, b"goes on")
+        with aurolog.open(victim) as db:
+            assert db[0][:7] == b"goes on"
+            assert db.verify().ok
+        shutil.rmtree(victim)
+
+
+def test_what_was_cut_stays_cut_when_the_disk_finds_it_again(
+    tmp_path: Path, rng: random.Random
+) -> None:
+    """The lost frame turns up whole after recovery, with good ones behind it: nothing of it
+    comes back.
+    """
+    killed = _killed(tmp_path, rng, lambda number: "os")
+    durable = max(frame.durable_before for frame in killed.frames)
+    number = next(
+        i for i, f in enumerate(killed.frames) if f.first_lsn > durable and f.first and i > 3
+    )
+    frame = killed.frames[number]
+    wanted = killed.model.at(frame.first_lsn - 1)
+    flip(killed.segment, frame.offset + 70)
+    with aurolog.open(killed.path) as db:
+        assert_same(db, wanted)
+        with db.transaction() as tx:
+            tx.write(250, 0, b"new")
+        crashed = copy(killed.path, tmp_path / "crashed")
+    for path in (killed.path, crashed):
+        for segment in segments(path):
+            if segment.name == killed.segment.name:
+                flip(segment, frame.offset + 70)
+        with aurolog.open(path) as db:
+            assert db[250][:3] == b"new"
+            assert_same(db.at(wanted.lsn), wanted)
+            assert [b.lsn for b in db.log(wanted.lsn + 1) if b.kind == "pages"] == [tx.lsn]
+            for state in killed.model.states:
+                if state.lsn > wanted.lsn:
+                    with pytest.raises(aurolog.LsnError):
+                        db.at(state.lsn)
+
+
+def test_a_second_crash_before_the_first_commit_changes_nothing(killed: Killed) -> None:
+    seen = set()
+    path = killed.path
+    for turn in range(5):
+        with aurolog.open(path) as db:
+            assert_same(db, killed.model.newest)
+            assert not db.recovery.clean or turn == 0
+            seen.add(db.volume_id)
+            path = copy(path, killed.path.with_name(f"crash{turn}"))
+    with aurolog.open(path) as db:
+        for state in killed.model.states[::7]:
+            assert_same(db.at(state.lsn), state)
+        assert db.verify().ok
+    assert len(seen) == 1
+
+
+def test_a_live_volume_copied_between_commits_opens_elsewhere(
+    tmp_path: Path, rng: random.Random
+) -> None:
+    model = Model(4096)
+    with aurolog.open(tmp_path / "live", durability="os") as db:
+        for number in range(6):
+            for _ in range(5):
+                run(db, model, [("write", rng.randrange(20), 0, rng.randbytes(2000))])
+            with aurolog.open(copy(tmp_path / "live", tmp_path / f"copy{number}")) as other:
+                assert not other.recovery.clean
+                assert_same(other, model.newest)
+                for state in model.states:
+                    assert_same(other.at(state.lsn), state)
+        run(db, model, [("write", 0, 0, b"undisturbed")])
+        assert_same(db, model.newest)
+
+
+# --- after a clean close --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def closed(path: Path, rng: random.Random) -> tuple[Path, Model]:
+    """A volume with twenty commits, cleanly closed."""
+    model = Model(4096)
+    with aurolog.open(path, durability="os") as db:
+        for _ in range(20):
+            run(db, model, [("write", rng.randrange(9), 0, rng.randbytes(500)) for _ in range(3)])
+    return path, model
+
+
+def test_after_a_clean_close_nothing_is_ever_cut(
+    closed: tuple[Path, Model], rng: random.Random
+) -> None:
+    path, model = closed
+    (segment,) = segments(path)
+    found = frames(segment)
+    assert found[-1].last_lsn > model.newest.lsn, "the clean close is in the log"
+    damages = [_flip_header, _flip_payload, _zero_sector, _zero_the_rest, _cut_the_file]
+    for damage in damages:
+        for frame in (found[0], found[len(found) // 2], found[-2], found[-1]):
+            victim = copy(path, path.with_name("victim"))
+            damage(victim / "log" / segment.name, frame, rng)
+            if contents(victim) != contents(path):
+                _assert_found(victim, model, f"{damage.__name__} at {frame.offset}")
+            shutil.rmtree(victim)
+
+
+def _assert_found(path: Path, model: Model, what: str) -> None:
+    """Damage shows at opening, or in the report; no read is wrong."""
+    before = contents(path)
+    try:
+        db = aurolog.open(path, create=False)
+    except aurolog.CorruptionError as error:
+        assert error.file, what  # noqa: PT017
+        assert contents(path) == before, what
+        return
+    with db:
+        report = db.verify()
+        assert not report.ok, f"not found: {what}"
+        assert report.problems
+        for state in model.states:
+            try:
+                assert_same(db.at(state.lsn), state)
+            except aurolog.CorruptionError as error:
+                assert error.file, what  # noqa: PT017
+
+
+def test_a_missing_log_segment_is_damage(closed: tuple[Path, Model]) -> None:
+    path, model = closed
+    for segment in segments(path):
+        victim = copy(path, path.with_name("victim"))
+        (victim / "log" / segment.name).unlink()
+        _assert_found(victim, model, "segment missing")
+        shutil.rmtree(victim)
+
+
+def test_a_missing_or_empty_manifest_never_makes_an_empty_volume(
+    closed: tuple[Path, Model],
+) -> None:
+    path, _ = closed
+    for spoil in (lambda file: file.unlink(), lambda file: os.truncate(file, 0)):
+        victim = copy(path, path.with_name("victim"))
+        (manifest,) = victim.glob("MANIFEST")
+        spoil(manifest)
+        before = contents(victim)
+        for how in ({}, {"create": False}, {"read_only": True}):
+            with pytest.raises((aurolog.CorruptionError, aurolog.NotAVolumeError)):
+                aurolog.open(victim, **how)
+        assert contents(victim) == before
+        shutil.rmtree(victim)
+
+
+def test_a_killed_volume_without_its_segment_is_damage(tmp_path: Path, rng: random.Random) -> None:
+    killed = _killed(tmp_path, rng, lambda _: "sync")
+    killed.segment.unlink()
+    with pytest.raises(aurolog.CorruptionError):
+        aurolog.open(killed.path)
+
+
+def test_a_killed_volume_with_a_damaged_segment_header_is_damage(
+    tmp_path: Path, rng: random.Random
+) -> None:
+    killed = _killed(tmp_path, rng, lambda _: "sync")
+    for offset in (0, 8, 12, 16, 24, 40, 56, 72, 80, 88, 104, 300):
+        victim, segment = killed.copy("victim")
+        flip(segment, offset)
+        with pytest.raises((aurolog.CorruptionError, aurolog.FormatError)):
+            aurolog.open(victim)
+        shutil.rmtree(victim)
+
+
+# --- more than one segment ------------------------------------------------------------------------
+
+
+def test_opening_reads_the_tail_and_not_the_volume(tmp_path: Path) -> None:
+    live = tmp_path / "live"
+    with aurolog.open(live, durability="os") as db:
+        for round_ in range(6):
+            with db.transaction() as tx:
+                tx.apply([("image", page, os.urandom(4096)) for page in range(4096)])
+            with db.transaction() as small:
+                small.write(0, 0, bytes([round_]))
+        db.sync()
+        written = db.stats().log_bytes
+        killed = copy(live, tmp_path / "killed")
+    with aurolog.open(killed) as db:
+        assert not db.recovery.clean
+        assert db.recovery.last_lsn == small.lsn
+        assert db[0][0] == 5
+        assert db.recovery.scanned_bytes < written - (16 << 20)
+    with aurolog.open(live) as db:
+        assert db.recovery.clean
+        assert db.recovery.scanned_bytes < 1 << 20
+
+
+def test_small_commits_over_many_segments_survive_a_kill(
+    tmp_path: Path, rng: random.Random
+) -> None:
+    """Some 20 MiB in small commits: segments fill, are sealed in the background and their index
+    parts are dropped.
+    """
+    live, marks = tmp_path / "live", []
+    page_bytes = {page: bytearray(4096) for page in range(64)}
+    with aurolog.open(live, durability="os", cache_bytes=64 * 4096) as db:
+        for number in range(5000):
+            page, data = rng.randrange(64), rng.randbytes(4000)
+            with db.transaction() as tx:
+                tx.write(page, 10, data)
+            page_bytes[page][10:4010] = data
+            if number % 500 == 250:
+                marks.append((tx.lsn, page, bytes(page_bytes[page])))
+        stats = db.stats()
+        assert stats.segments > 1
+        killed = copy(live, tmp_path / "killed")
+    for path in (killed, live):
+        with aurolog.open(path, cache_bytes=16 * 4096) as db:
+            for page, wanted in page_bytes.items():
+                assert db[page] == bytes(wanted)
+            for lsn, page, image in marks:
+                assert lsn is not None
+                assert db.at(lsn)[page] == image
+            versions = db.versions(7)
+            assert [v.lsn for v in versions] == sorted(v.lsn for v in versions)
+            assert sum(len(db.versions(page)) for page in range(64)) == 5000
+            report = db.verify()
+            assert report.ok, report.problems
+            assert report.records >= 5000
