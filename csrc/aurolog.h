@@ -103,8 +103,8 @@ typedef struct {
     /* what opening found */
     uint32_t was_clean;
     uint32_t reserved;
-    uint64_t last_lsn;
-    uint64_t cut_lsn; /* where the torn tail began; 0: nothing was cut */
+    uint64_t last_lsn; /* of the last commit found and kept */
+    uint64_t cut_lsn;  /* where the torn tail began; 0: nothing was cut */
     uint64_t cut_bytes;
     uint64_t resecured_records;
     uint64_t scanned_bytes;

@@ -5,6 +5,8 @@
 
 #define INTERRUPTIONS_MAX 1000000 /* a signal storm is a fault, not a reason to hang */
 
+bool aul_disk_is_full(int failed) { return failed == ENOSPC || failed == EDQUOT || failed == EFBIG; }
+
 int aul_disk_read(aul_disk *disk, int file, void *buffer, size_t bytes, u64 offset, size_t *done) {
     u8 *to = buffer;
     size_t total = 0;

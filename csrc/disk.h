@@ -60,6 +60,8 @@ struct aul_disk {
 /* The operating system's. One table serves all stores of the process. */
 aul_disk *aul_disk_posix(void);
 
+/* Whether the errno value says that there is no space: of the disk, of the quota, in a file of the largest size. */
+bool aul_disk_is_full(int failed);
 /* Reads until `bytes` or the end of the file; *done says how far it came. */
 int aul_disk_read(aul_disk *disk, int file, void *buffer, size_t bytes, u64 offset, size_t *done);
 /* Writes everything or fails. */

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common.h"
+#include "disk.h"
 
 static void write_text(aul_error *error, int code, const char *format, va_list arguments) {
     memset(error, 0, sizeof *error);
@@ -37,7 +37,7 @@ int aul_fail_at(aul_error *error, int code, const char *file, u64 offset, u64 ls
 
 int aul_fail_os(aul_error *error, int os_errno, const char *what, const char *file) {
     int code = AUL_IO;
-    if (os_errno == ENOSPC || os_errno == EDQUOT || os_errno == EFBIG) code = AUL_DISK_FULL;
+    if (aul_disk_is_full(os_errno)) code = AUL_DISK_FULL;
     if (os_errno == EACCES || os_errno == EPERM || os_errno == EROFS) code = AUL_ACCESS;
     if (os_errno == ENOMEM) code = AUL_NO_MEMORY;
     aul_fail(error, code, "%s failed: %s", what, strerror(os_errno));

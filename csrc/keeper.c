@@ -79,8 +79,8 @@ static void inherit_summary(aul_segment *segment, const aul_segment *before) {
     segment->summary.end_pages = before->summary.end_pages;
 }
 
-/* Seals what can be sealed, oldest first; *sealed counts. */
-static int seal_full(aul_store *store, u64 *sealed, aul_error *error) {
+/* Seals what can be sealed, oldest first; *sealed counts, *segments says how many there are. */
+static int seal_full(aul_store *store, u64 *sealed, u64 *segments, aul_error *error) {
     aul_segment_list *list = aul_page_index_list(&store->index);
     int status = AUL_OK;
     for (size_t i = 0; i < list->count && !status; i++) {
@@ -95,6 +95,7 @@ static int seal_full(aul_store *store, u64 *sealed, aul_error *error) {
         status = aul_keeper_seal(store, segment, error);
         if (!status) ++*sealed;
     }
+    *segments = list->count;
     aul_segment_list_release(&store->index, list);
     return status;
 }
@@ -124,15 +125,15 @@ static int prepare_spare(aul_store *store) {
     aul_log *log = &store->log;
     char path[AUL_PATH_BYTES];
     pthread_mutex_lock(&log->lock);
-    const aul_segment *active = log->logged_segment;
+    const aul_segment *active = log->active;
     bool wanted = !log->spare_ready && !log->failed && active && active->image &&
                   log->logged_bytes >= AUL_PREPARE_AFTER_BYTES &&
-                  (!active->prepared || log->logged_end >= active->capacity / 2);
+                  (!active->prepared || active->filled >= active->capacity / 2);
     pthread_mutex_unlock(&log->lock);
     if (!wanted) return 0;
     aul_files_path(&store->files, "spare", path, sizeof path);
     int failed = write_spare(store, path);
-    if (failed == ENOSPC || failed == EDQUOT) {
+    if (aul_disk_is_full(failed)) {
         store->disk->unlink(store->disk->context, path);
         return 0; /* commits go to unprepared segments, as long as there is space for those */
     }
@@ -164,10 +165,10 @@ static bool work(aul_store *store, u64 *oldest_unsynced) {
         *oldest_unsynced = 0;
         unsynced = false;
     }
-    u64 sealed = 0;
-    int status = seal_full(store, &sealed, &error);
+    u64 sealed = 0, segments;
+    int status = seal_full(store, &sealed, &segments, &error);
     keeper->unlisted += sealed;
-    if (!status && keeper->unlisted * MANIFEST_SHARE >= store->index.list->count && keeper->unlisted) {
+    if (!status && keeper->unlisted && keeper->unlisted * MANIFEST_SHARE >= segments) {
         status = aul_store_write_manifest(store, 0, &error);
         if (!status) keeper->unlisted = 0;
     }

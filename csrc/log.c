@@ -292,9 +292,9 @@ static int make_file(aul_store *store, aul_segment *segment, u64 capacity, u64 l
     int failed = disk->open(disk->context, path, AUL_DISK_WRITE | AUL_DISK_CREATE, file);
     if (failed) return aul_fail_os(error, failed, "creating a log segment", path);
     failed = disk->allocate(disk->context, *file, capacity);
-    if (failed == ENOSPC && capacity > AUL_SEGMENT_BYTES_FIRST && least <= AUL_SEGMENT_BYTES_FIRST)
+    if (aul_disk_is_full(failed) && capacity > AUL_SEGMENT_BYTES_FIRST && least <= AUL_SEGMENT_BYTES_FIRST)
         failed = disk->allocate(disk->context, *file, capacity = AUL_SEGMENT_BYTES_FIRST);
-    if ((failed == ENOSPC || failed == EFBIG) && capacity > least)
+    if (aul_disk_is_full(failed) && capacity > least)
         failed = disk->allocate(disk->context, *file, capacity = least);
     if (failed) {
         disk->close(disk->context, *file);
@@ -369,8 +369,8 @@ static int link_segment(aul_store *store, aul_segment *segment, aul_error *error
     if (log->active) log->active->next = segment;
     if (!log->write_head) log->write_head = segment;
     if (!log->sync_head) log->sync_head = segment;
-    pthread_mutex_unlock(&log->lock);
     log->active = segment;
+    pthread_mutex_unlock(&log->lock);
     memcpy(log->last_id, segment->id, AUL_ID_BYTES);
     return AUL_OK;
 }
@@ -769,7 +769,9 @@ static int make_room(aul_store *store, const aul_log_batch *batch, u64 bytes, au
     if (!better && fits(active, batch, bytes)) {
         if (active->image) return AUL_OK;
         /* Behind a bulk batch: an image for the rest of its segment, or for as much of it as a segment has. */
+        pthread_mutex_lock(&log->lock);
         active->capacity = aul_min(active->capacity, active->filled + AUL_SEGMENT_BYTES);
+        pthread_mutex_unlock(&log->lock);
         if (fits(active, batch, bytes))
             return give_image(store, active, active->filled, active->capacity - active->filled, error);
     }

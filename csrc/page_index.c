@@ -115,12 +115,12 @@ static int apply_truncates(search *s, aul_segment *segment, const aul_truncate *
 
 /* Takes one entry of the page, newest first. True when the search in this segment is over. */
 static bool take(search *s, aul_segment *segment, const aul_entry *entry, u64 floor, int *status) {
+    if (entry->lsn < floor) return true; /* the truncate is newer than what the caller has */
     if (entry->lsn <= s->above) {
         s->chain->from_above = true;
         s->done = true;
         return true;
     }
-    if (entry->lsn < floor) return true;
     *status = push(s->chain, segment, entry->lsn, entry->offset, entry->bytes);
     if (*status) return true;
     s->done = !s->all && (entry->page_flags & AUL_ENTRY_WHOLE);

@@ -59,7 +59,8 @@ void aul_page_index_seal(aul_page_index *index, aul_segment *segment, const aul_
 void aul_chain_init(aul_chain *chain, aul_disk *disk);
 void aul_chain_free(aul_chain *chain);
 /* Collects the records of `page` on the path, newest first, down to the first that needs no older one, or to those at or below
- * `above`. With `all` it goes on to the beginning: every record that ever changed the page, and truncates as places of 0 bytes. */
+ * `above`. With `all` it goes on to the beginning: every record that ever changed the page, and truncates as places of 0 bytes, segment by
+ * segment, in a segment the truncates before the records. */
 int aul_page_index_collect(aul_page_index *index, const aul_path *path, u64 page, u64 above, bool all, aul_chain *chain,
                            aul_error *error);
 

@@ -3,6 +3,8 @@
  * A page as of an LSN on a path is its records, oldest first, applied to the newest page below them that needs no older one: an image,
  * a cached version, or zeros. Records that lie close together in a file are read in one go; each is checked by its own checksum.
  */
+#include <stdlib.h>
+
 #include "store.h"
 
 #define GATHER_BYTES (256u << 10)
@@ -243,6 +245,11 @@ void aul_view_close(aul_view *view) {
     aul_store_unref(store);
 }
 
+static int newest_first(const void *a, const void *b) {
+    u64 left = ((const aul_place *)a)->lsn, right = ((const aul_place *)b)->lsn;
+    return left < right ? 1 : left > right ? -1 : 0;
+}
+
 int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_commit_info *out, size_t capacity, size_t *count,
                  aul_error *error) {
     aul_path path;
@@ -253,6 +260,7 @@ int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_comm
     status = check_page(store, page, error);
     if (!status) status = resolve(store, view, &path, error);
     if (!status) status = aul_page_index_collect(&store->index, &path, page, 0, true, &chain, error);
+    if (!status) qsort(chain.items, chain.count, sizeof *chain.items, newest_first);
     size_t found = 0;
     u64 from = UINT64_MAX; /* first LSN of the commit last listed: its other records are the same change */
     for (size_t i = 0; i < chain.count && !status; i++) {

@@ -463,6 +463,8 @@ static int keep_tail(recovery *r, u64 durable, u64 last, kept_tail *kept, aul_er
         aul_scan scan;
         status = aul_scan_open(&scan, r->store->disk, tail->segment, tail->segment->file, tail->frames_end,
                                carried.in_batch ? &carried : NULL, error);
+        const aul_commit *first = status ? NULL : aul_part_commit_of(tail->segment->part, durable + 1);
+        if (first && first->offset != AUL_NO_OFFSET) aul_scan_seek(&scan, first->offset, first->lsn - first->records + 1);
         while (!status && scan.next_lsn <= last) {
             status = aul_scan_next(&scan, error);
             if (!status && scan.frame.first_lsn > durable) status = keep_frame(r, &scan, kept, error);
@@ -625,6 +627,7 @@ static int show_durable(recovery *r, aul_error *error) {
     shown = aul_max(shown, r->durable);
     cut_index(r, shown);
     int status = find_state(r, shown, error);
+    r->store->info.last_lsn = r->last_commit;
     if (!status) resume(r);
     return status;
 }
@@ -650,6 +653,7 @@ static int recover_once(aul_store *store, aul_error *error) {
                              0, r.last_commit + 1, "the log ends at LSN %llu, %llu was durable: restore its files from a copy",
                              (unsigned long long)r.last_commit, (unsigned long long)r.durable);
     store->info.was_clean = clean;
+    store->info.last_lsn = r.last_commit;
     if (!status && store->read_only) {
         if (!clean && !alive) r.limit = aul_max(told, r.durable);
         if (clean) r.limit = r.last_commit;
@@ -660,7 +664,6 @@ static int recover_once(aul_store *store, aul_error *error) {
         resume(&r);
         status = remove_strays(&r, false, error);
     }
-    store->info.last_lsn = atomic_load(&store->log.visible);
     if (!store->epoch) store->epoch = store->manifest.epoch;
     free_recovery(&r);
     return status;

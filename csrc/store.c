@@ -98,6 +98,21 @@ static int sync_parent(aul_store *store, aul_error *error) {
     return failed ? aul_fail_os(error, failed, "syncing the directory above the volume", parent) : AUL_OK;
 }
 
+static int find_any(void *argument, const char *name) {
+    snprintf(argument, 256, "%s", name);
+    return EEXIST;
+}
+
+/* A creation that stopped early leaves no segment: the manifest comes before the first one. */
+static int check_no_log(aul_store *store, aul_error *error) {
+    char name[256] = "";
+    int failed = store->disk->list(store->disk->context, store->log_path, find_any, name);
+    if (failed == EEXIST)
+        return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s has a log (%s) but its MANIFEST is missing: restore it from a copy",
+                           store->path, name);
+    return failed && failed != ENOENT ? aul_fail_os(error, failed, "listing the log's directory", store->log_path) : AUL_OK;
+}
+
 static int create_volume(aul_store *store, const aul_options *options, aul_error *error) {
     aul_disk *disk = store->disk;
     char images[AUL_PATH_BYTES], stranger[256] = "";
@@ -107,8 +122,10 @@ static int create_volume(aul_store *store, const aul_options *options, aul_error
         return aul_fail(error, AUL_NOT_A_VOLUME, "%s has no MANIFEST, and is not empty: it holds %s. Choose another path", store->path,
                         stranger);
     if (failed) return aul_fail_os(error, failed, "listing the directory", store->path);
+    int status = check_no_log(store, error);
+    if (status) return status;
     snprintf(images, sizeof images, "%s/images", store->path);
-    int status = make_directory(store, store->log_path, error);
+    status = make_directory(store, store->log_path, error);
     if (!status) status = make_directory(store, images, error);
     if (status) return status;
     aul_manifest *manifest = &store->manifest;
@@ -181,8 +198,9 @@ static int find_volume(aul_store *store, const aul_options *options, aul_error *
     if (status && (status != AUL_NOT_A_VOLUME || !may_create)) return status;
     if (status) {
         char stranger[256] = "";
-        if (disk->list(disk->context, store->path, look_for_strangers, stranger) == EEXIST)
-            return create_volume(store, options, error); /* refuses, before a lock file is left behind */
+        failed = disk->list(disk->context, store->path, look_for_strangers, stranger);
+        if (failed == ENOTDIR) return aul_fail(error, AUL_NOT_A_VOLUME, "%s is no directory", store->path);
+        if (failed == EEXIST) return create_volume(store, options, error); /* refuses, before a lock file is left behind */
     } else {
         aul_manifest_free(disk, &store->manifest);
     }

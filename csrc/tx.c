@@ -111,10 +111,8 @@ static void go_back(aul_tx *tx, const mark *m) {
     }
 }
 
-static int check_changes(u32 page_size, const u8 *changes, size_t bytes, u64 *records, aul_error *error) {
-    size_t at = 0;
-    *records = 0;
-    while (at < bytes) {
+int aul_changes_check(uint32_t page_size, const uint8_t *changes, size_t bytes, aul_error *error) {
+    for (size_t at = 0; at < bytes;) {
         aul_change change;
         size_t used = 0;
         int status = aul_change_parse(page_size, changes + at, bytes - at, &change, &used, error);
@@ -123,30 +121,25 @@ static int check_changes(u32 page_size, const u8 *changes, size_t bytes, u64 *re
             return status;
         }
         at += used;
-        ++*records;
     }
     return AUL_OK;
 }
 
-int aul_changes_check(uint32_t page_size, const uint8_t *changes, size_t bytes, aul_error *error) {
-    u64 records;
-    return check_changes(page_size, changes, bytes, &records, error);
-}
-
+/* Encodes as it checks: a bad change takes back those before it. */
 static int apply(aul_tx *tx, const u8 *changes, size_t bytes, aul_error *error) {
     u32 page_size = tx->store->page_size;
-    u64 records;
-    int status = check_changes(page_size, changes, bytes, &records, error);
-    if (!status) status = check_limits(tx, records, bytes, error);
+    int status = check_limits(tx, 0, bytes, error);
     if (status) return status;
     mark before = set_mark(tx);
     for (size_t at = 0; at < bytes && !status;) {
         aul_change change;
         size_t used = 0;
         status = aul_change_parse(page_size, changes + at, bytes - at, &change, &used, error);
+        if (status && error) error->offset = at;
         if (!status) status = add_change(tx, &change, error);
         at += used;
     }
+    if (!status) status = check_limits(tx, 0, 0, error);
     if (status) go_back(tx, &before);
     return status;
 }

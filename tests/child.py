@@ -170,7 +170,7 @@ def fork_and_go_on(path: str) -> None:
             lambda: list(db.log()),
             lambda: db.stats(),
             lambda: view[1],
-            lambda: open_tx.write(1, 0, b"child!"),
+            lambda: open_tx[1],
             lambda: open_tx.commit(),
         ]
         say("child", *{name_of(call) for call in calls})

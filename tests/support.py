@@ -398,11 +398,27 @@ def traced(pid: int, *options: str) -> Iterator[None]:
 
 
 def copy(source: Path, target: Path) -> Path:
-    """The directory as it is at this moment, holes kept: what a process that dies now leaves
-    behind.
+    """The directory as it is at one moment, holes kept: what a process that dies now leaves behind.
+
+    The engine's background thread may seal or prepare a segment meanwhile; then it is copied again.
     """
-    shutil.copytree(source, target, copy_function=_copy_sparse)
-    return target
+    for _ in range(100):
+        with contextlib.suppress(shutil.Error, FileNotFoundError):
+            before = _signs(source)
+            shutil.copytree(source, target, copy_function=_copy_sparse)
+            if _signs(source) == before:
+                return target
+        shutil.rmtree(target, ignore_errors=True)
+    raise AssertionError(f"{source} never holds still")
+
+
+def _signs(path: Path) -> dict[str, tuple[int, int, int]]:
+    """What tells that a file was written, renamed or removed; the lock file aside."""
+    return {
+        str(file.relative_to(path)): (status.st_ino, status.st_size, status.st_mtime_ns)
+        for file in files_of(path)
+        if (status := file.stat())
+    }
 
 
 def _copy_sparse(source: str, target: str) -> None:
@@ -477,6 +493,7 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
 class Frame:
     """A frame of a log segment, read by docs/format.md and not by the engine."""
 
+    segment: Path
     offset: int
     payload_bytes: int
     first_lsn: int
@@ -508,10 +525,17 @@ def frames(segment: Path) -> list[Frame]:
         if found and first_lsn != found[-1].last_lsn + 1:
             break
         found.append(
-            Frame(offset, size, first_lsn, records, bool(flags & 1), bool(flags & 2), durable)
+            Frame(
+                segment, offset, size, first_lsn, records, bool(flags & 1), bool(flags & 2), durable
+            )
         )
         offset += (64 + size + 7) // 8 * 8
     return found
+
+
+def is_sealed(segment: Path) -> bool:
+    """Whether the segment ends with the trailer of a footer."""
+    return segment.read_bytes()[-512:].startswith(b"AULTRAIL")
 
 
 def segments(path: Path) -> list[Path]:

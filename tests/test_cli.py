@@ -128,7 +128,7 @@ def test_a_module_run_is_the_command() -> None:
 
 def test_info_has_its_keys(aurolog_command: Any, volume: Path) -> None:
     with aurolog.open(volume, read_only=True) as db:
-        identity, log_bytes = str(db.volume_id), db.stats().log_bytes
+        identity = str(db.volume_id)
     ran = aurolog_command("info", volume, "--json")
     assert (ran.status, ran.err) == (0, "")
     time, seconds = ran.value.pop("last_commit_time"), ran.value["open_seconds"]
@@ -143,7 +143,6 @@ def test_info_has_its_keys(aurolog_command: Any, volume: Path) -> None:
         "durable_lsn": value["durable_lsn"],
         "epoch": 1,
         "retention_seconds": 86400.0,
-        "log_bytes": log_bytes,
         "segments": value["segments"],
         "sealed_segments": value["sealed_segments"],
         "closed_cleanly": True,
@@ -543,7 +542,7 @@ def test_a_full_disk_leaves_no_half_export(volume: Path, tmp_path: Path) -> None
     arguments = [sys.executable, "-c", code, "export", volume, target]
     ran = subprocess.run(arguments, capture_output=True, check=False, text=True)
     assert ran.returncode == 3
-    assert re.fullmatch(r"aurolog: [^\n]+\n", ran.stderr)
+    assert ran.stderr == f"aurolog: {target}: File too large\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == [volume.name]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support import (
+    Change,
     Child,
     Frame,
     Model,
@@ -26,11 +27,13 @@ from support import (
     data_end,
     flip,
     frames,
+    is_sealed,
     need_strace,
     overwrite,
     run,
     segments,
     traced,
+    wait_until,
     write_and_kill,
 )
 
@@ -50,6 +53,13 @@ def _check(db: aurolog.Volume, oracle: Oracle, replay: Replay, rng: random.Rando
     for past, lsn in rng.sample(acked, min(5, len(acked))):
         assert_same(db.at(lsn), replay.after(past))
     return number
+
+
+def _kept(db: aurolog.Volume) -> int:
+    """The last commit that recovery kept: the one before the last branch point."""
+    lsns = [batch.lsn for batch in db.log()]
+    cut = [b.lsn for b in db.log() if b.records[0].kind == "branch-point"][-1]
+    return max((lsn for lsn in lsns if lsn < cut), default=0)
 
 
 @pytest.mark.parametrize("durability", ["sync", "os"])
@@ -125,13 +135,13 @@ def test_a_killed_process_of_committing_threads_leaves_each_commit_whole(path: P
 def test_lsns_left_unassigned_by_a_crash_are_refused_for_ever(path: Path, seed: int) -> None:
     oracle = write_and_kill(path, seed, 12)
     with aurolog.open(path) as db:
-        last = db.recovery.last_lsn
+        last = _kept(db)
+        assert db.recovery.last_lsn == last
         before = db[0]
         with db.transaction() as tx:
             tx.write(60, 0, b"behind the cut")
         resumed = tx.lsn
         assert resumed is not None
-        assert resumed > last + 1
         branch = next(b for b in db.log(last + 1) if b.records[0].kind == "branch-point")
         assert last < branch.lsn < resumed
     for how in ({}, {"read_only": True}):
@@ -204,41 +214,39 @@ def test_a_crash_at_any_call_of_recovery_is_recovered_from(path: Path, seed: int
 @dataclass
 class Killed:
     """A volume as a killed process leaves it: its directory, the model of it, and the frames of
-    its one segment.
+    its log.
     """
 
     path: Path
     model: Model
-    segment: Path
     frames: list[Frame]
 
-    def copy(self, name: str) -> tuple[Path, Path]:
-        """Another copy, to be damaged: the volume and its segment."""
-        target = copy(self.path, self.path.with_name(name))
-        return target, target / "log" / self.segment.name
+    def copy(self, name: str) -> Path:
+        """Another copy, to be damaged."""
+        return copy(self.path, self.path.with_name(name))
+
+    def told_durable(self) -> int:
+        """What the manifest says was durable."""
+        return int.from_bytes((self.path / "MANIFEST").read_bytes()[104:112], "little")
 
 
 def _killed(tmp_path: Path, rng: random.Random, how: Callable[[int], str]) -> Killed:
-    """Thirty commits, the twelfth and the last over several frames; `how(n)` is the durability
-    of the n-th.
-    """
+    """Thirty commits, the last over several frames; `how(n)` is the durability of the n-th. So few
+    bytes before the last that all are in one segment."""
     live = tmp_path / "live"
     model = Model(4096)
     with aurolog.open(live) as db:
         for number in range(30):
-            pages = 150 if number in (11, 29) else rng.randint(1, 3)
-            run(
-                db,
-                model,
-                [("write", 0, 0, number.to_bytes(8, "little"))]
-                + [("write", 1 + rng.randrange(200), 8, rng.randbytes(4000)) for _ in range(pages)],
-                durability=how(number),
-            )
+            pages, size = (75, 4000) if number == 29 else (rng.randint(1, 3), 1000)
+            changes: list[Change] = [("write", 0, 0, number.to_bytes(8, "little"))]
+            changes += [
+                ("write", 1 + rng.randrange(200), 8, rng.randbytes(size)) for _ in range(pages)
+            ]
+            run(db, model, changes, durability=how(number))
         path = copy(live, tmp_path / "killed")
-    (segment,) = segments(path)
-    found = frames(segment)
+    found = [frame for segment in segments(path) for frame in frames(segment)]
     assert found[-1].last_lsn == model.newest.lsn
-    return Killed(path, model, segment, found)
+    return Killed(path, model, found)
 
 
 @pytest.fixture(params=["sync", "os", "mixed"])
@@ -307,53 +315,81 @@ DROPS_LATER_FRAMES = [_zero_the_rest, _cut_the_file, _garbage_to_the_end]
 def test_torn_tail_and_damage_are_told_apart_by_what_was_durable(
     killed: Killed, damage: Callable[[Path, Frame, random.Random], None], rng: random.Random
 ) -> None:
-    """The rule of the format, computed here from the frames alone: a bad frame is damage when a
-    good one behind it says that it was durable; else everything from it on is cut, good-looking
-    frames included.
+    """The rule of the format, computed here from the frames alone: a bad frame is damage when
+    something good behind it says that it was durable; else everything from it on is cut, good-
+    looking frames included.
     """
-    chosen = sorted({*rng.sample(range(len(killed.frames)), 6), len(killed.frames) - 1})
-    for number in chosen:
+    unsealed = [i for i, frame in enumerate(killed.frames) if not is_sealed(frame.segment)]
+    assert len(unsealed) > 5
+    for number in sorted({*rng.sample(unsealed, 5), unsealed[-1]}):
         frame = killed.frames[number]
-        later = killed.frames[number + 1 :] if damage in KEEPS_LATER_FRAMES else []
-        durable = max((f.durable_before for f in later), default=0)
-        victim, segment = killed.copy("victim")
-        damage(segment, frame, rng)
-        if data_end(segment) == data_end(killed.segment) and contents(victim) == contents(
-            killed.path
-        ):
-            continue  # zeros over zeros
+        later = [
+            other
+            for other in killed.frames[number + 1 :]
+            if other.segment != frame.segment or damage in KEEPS_LATER_FRAMES
+        ]
+        durable = max([killed.told_durable(), *(other.durable_before for other in later)])
+        victim = killed.copy("victim")
+        damage(victim / "log" / frame.segment.name, frame, rng)
         before = contents(victim)
+        if before == contents(killed.path):
+            continue  # zeros over zeros
         where = f"frame {number} at {frame.offset}, LSN {frame.first_lsn}, durable {durable}"
         if durable >= frame.first_lsn:
             with pytest.raises(aurolog.CorruptionError) as caught:
                 aurolog.open(victim)
-            assert killed.segment.name in str(caught.value.file), where
+            assert frame.segment.name in str(caught.value.file), where
             assert caught.value.offset == frame.offset, where
             assert contents(victim) == before, f"damage was touched: {where}"
         else:
             wanted = killed.model.at(frame.first_lsn - 1)
             with aurolog.open(victim) as db:
-                assert db.recovery.last_lsn == wanted.lsn, where
+                assert _kept(db) == wanted.lsn, where
                 assert db.recovery.cut_lsn is not None, where
                 assert wanted.lsn < db.recovery.cut_lsn <= frame.first_lsn, where
+                assert db.recovery.cut_bytes > 0, where
                 assert_same(db, wanted)
-                assert_same(
-                    db.at(killed.model.at(wanted.lsn // 2).lsn), killed.model.at(wanted.lsn // 2)
-                )
+                past = killed.model.at(wanted.lsn // 2)
+                assert_same(db.at(past.lsn), past)
                 assert db.verify().ok, where
         shutil.rmtree(victim)
 
 
+def test_damage_in_a_sealed_segment_of_a_killed_volume_is_found(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    live, model = tmp_path / "live", Model(4096)
+    with aurolog.open(live, durability="os") as db:
+        for _ in range(40):
+            run(db, model, [("image", 0, rng.randbytes(4096)) for _ in range(8)])
+        sync = db.sync()
+        run(db, model, [("image", page, rng.randbytes(4096)) for page in range(300)])
+        run(db, model, [("write", 0, 0, b"end")])
+        assert db.sync() > sync
+        wait_until(lambda: db.stats().sealed_segments > 0, "a sealed segment")
+        path = copy(live, tmp_path / "killed")
+    sealed = [segment for segment in segments(path) if is_sealed(segment)]
+    for segment in sealed:
+        for offset in (5000, frames(segment)[-1].offset + 70, segment.stat().st_size - 100):
+            victim = copy(path, tmp_path / "victim")
+            flip(victim / "log" / segment.name, offset)
+            _assert_found(victim, model, f"{segment.name} {offset}", cleanly=False)
+            shutil.rmtree(victim)
+
+
 def test_garbage_behind_the_last_frame_is_no_log(killed: Killed, rng: random.Random) -> None:
-    end = (killed.frames[-1].end + 7) // 8 * 8
-    small = min(killed.frames, key=lambda frame: frame.payload_bytes)
-    stale = killed.segment.read_bytes()[small.offset : small.end]
+    last = killed.frames[-1]
+    end = (last.end + 7) // 8 * 8
+    small = min(
+        (frame for frame in killed.frames if frame.segment == last.segment),
+        key=lambda frame: frame.payload_bytes,
+    )
+    stale = last.segment.read_bytes()[small.offset : small.end]
     for garbage in (rng.randbytes(700), b"AULF" + rng.randbytes(100), b"\1", stale, stale * 3):
-        victim, segment = killed.copy("victim")
-        overwrite(segment, end, garbage)
+        victim = killed.copy("victim")
+        overwrite(victim / "log" / last.segment.name, end, garbage)
         with aurolog.open(victim) as db:
             assert_same(db, killed.model.newest)
-            assert db.recovery.last_lsn == killed.model.newest.lsn
+            assert _kept(db) == killed.model.newest.lsn
             with db.transaction() as tx:
                 tx.write(0, 0, b"goes on")
         with aurolog.open(victim) as db:
@@ -370,12 +406,13 @@ def test_what_was_cut_stays_cut_when_the_disk_finds_it_again(
     """
     killed = _killed(tmp_path, rng, lambda number: "os")
     durable = max(frame.durable_before for frame in killed.frames)
-    number = next(
-        i for i, f in enumerate(killed.frames) if f.first_lsn > durable and f.first and i > 3
+    frame = next(
+        f
+        for f in killed.frames[4:]
+        if f.first_lsn > durable and f.first and not is_sealed(f.segment)
     )
-    frame = killed.frames[number]
     wanted = killed.model.at(frame.first_lsn - 1)
-    flip(killed.segment, frame.offset + 70)
+    flip(frame.segment, frame.offset + 70)
     with aurolog.open(killed.path) as db:
         assert_same(db, wanted)
         with db.transaction() as tx:
@@ -383,7 +420,7 @@ def test_what_was_cut_stays_cut_when_the_disk_finds_it_again(
         crashed = copy(killed.path, tmp_path / "crashed")
     for path in (killed.path, crashed):
         for segment in segments(path):
-            if segment.name == killed.segment.name:
+            if segment.name == frame.segment.name:
                 flip(segment, frame.offset + 70)
         with aurolog.open(path) as db:
             assert db[250][:3] == b"new"
@@ -458,7 +495,7 @@ def test_after_a_clean_close_nothing_is_ever_cut(
             shutil.rmtree(victim)
 
 
-def _assert_found(path: Path, model: Model, what: str) -> None:
+def _assert_found(path: Path, model: Model, what: str, cleanly: bool = True) -> None:
     """Damage shows at opening, or in the report; no read is wrong."""
     before = contents(path)
     try:
@@ -468,6 +505,7 @@ def _assert_found(path: Path, model: Model, what: str) -> None:
         assert contents(path) == before, what
         return
     with db:
+        assert db.recovery.clean == cleanly, what
         report = db.verify()
         assert not report.ok, f"not found: {what}"
         assert report.problems
@@ -503,9 +541,11 @@ def test_a_missing_or_empty_manifest_never_makes_an_empty_volume(
         shutil.rmtree(victim)
 
 
-def test_a_killed_volume_without_its_segment_is_damage(tmp_path: Path, rng: random.Random) -> None:
+def test_a_killed_volume_without_its_first_segment_is_damage(
+    tmp_path: Path, rng: random.Random
+) -> None:
     killed = _killed(tmp_path, rng, lambda _: "sync")
-    killed.segment.unlink()
+    killed.frames[0].segment.unlink()
     with pytest.raises(aurolog.CorruptionError):
         aurolog.open(killed.path)
 
@@ -515,8 +555,8 @@ def test_a_killed_volume_with_a_damaged_segment_header_is_damage(
 ) -> None:
     killed = _killed(tmp_path, rng, lambda _: "sync")
     for offset in (0, 8, 12, 16, 24, 40, 56, 72, 80, 88, 104, 300):
-        victim, segment = killed.copy("victim")
-        flip(segment, offset)
+        victim = killed.copy("victim")
+        flip(victim / "log" / killed.frames[0].segment.name, offset)
         with pytest.raises((aurolog.CorruptionError, aurolog.FormatError)):
             aurolog.open(victim)
         shutil.rmtree(victim)
@@ -538,7 +578,7 @@ def test_opening_reads_the_tail_and_not_the_volume(tmp_path: Path) -> None:
         killed = copy(live, tmp_path / "killed")
     with aurolog.open(killed) as db:
         assert not db.recovery.clean
-        assert db.recovery.last_lsn == small.lsn
+        assert _kept(db) == small.lsn
         assert db[0][0] == 5
         assert db.recovery.scanned_bytes < written - (16 << 20)
     with aurolog.open(live) as db:

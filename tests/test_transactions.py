@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -921,6 +923,72 @@ def test_waiting_for_the_writers_place_can_be_interrupted(db: aurolog.Volume) ->
     with db.transaction() as tx:
         tx.write(5, 0, b"again")
     assert db[5][:5] == b"again"
+
+
+@pytest.mark.parametrize("reading", [False, True])
+@pytest.mark.parametrize("durability", ["sync", "os"])
+def test_an_interrupt_at_every_point_of_a_commit_leaves_a_told_outcome(
+    path: Path, durability: str, reading: bool
+) -> None:
+    """Python looks at signals when a function begins and when a call into C returns: strikes at
+    each of them in turn.
+    """
+    seen = set()
+    with aurolog.open(path, durability=durability) as db:
+        held = 0
+        for point in itertools.count(1):
+            left = point
+            struck = False
+
+            def strike(_frame: object, event: str, _argument: object) -> None:
+                nonlocal left, struck
+                if event in ("call", "c_return"):
+                    left -= 1
+                    if left == 0:
+                        struck = True
+                        sys.setprofile(None)
+                        raise KeyboardInterrupt
+
+            tx = db.transaction()
+            if reading:
+                assert int.from_bytes(tx[0][:8], "little") == held
+            tx.write(0, 0, point.to_bytes(8, "little"))
+            tx.write(1, 0, point.to_bytes(8, "little"))
+            try:
+                sys.setprofile(strike)
+                tx.commit()
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.setprofile(None)
+            if not struck:
+                assert tx.outcome == "committed"
+                break
+            outcome, lsn = tx.outcome, tx.lsn
+            if outcome == "open":  # struck before anything was done
+                assert lsn is None
+                tx.rollback()
+                outcome = tx.outcome
+            assert db.sync() >= (lsn or 0)
+            found = int.from_bytes(db[0][:8], "little")
+            assert db[1][:8] == db[0][:8]
+            assert (
+                found
+                in {
+                    "committed": {point},
+                    "rolled back": {held},
+                    "unknown": {point, held},
+                }[outcome]
+            ), f"{outcome} at point {point}"
+            if outcome == "unknown":
+                assert tx.outcome == "committed", "it is durable now, and can be known"
+            assert (tx.lsn == db.visible_lsn) == (found == point)
+            seen.add(outcome)
+            held = found
+            with db.transaction() as tx:
+                tx.write(2, 0, b"usable")
+    assert point > 5
+    assert {"rolled back", "committed"} <= seen | ({"committed"} if "unknown" in seen else set())
 
 
 @pytest.mark.parametrize("durability", ["sync", "os"])

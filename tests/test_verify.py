@@ -203,6 +203,8 @@ def test_files_of_another_volume_are_not_taken(tmp_path: Path) -> None:
     names = [file.relative_to(tmp_path / "a") for file in files_of(tmp_path / "a")]
     assert names == [file.relative_to(tmp_path / "b") for file in files_of(tmp_path / "b")]
     for name in names:
+        if (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes():
+            continue  # a reserve of space looks the same everywhere
         victim = copy(tmp_path / "a", tmp_path / "victim")
         shutil.copyfile(tmp_path / "b" / name, victim / name)
         before = contents(victim)

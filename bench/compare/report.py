@@ -110,7 +110,7 @@ def rows(workload: Workload, samples: Samples) -> tuple[tuple[str, ...], list[Ro
         table.append(
             Row(
                 *contestant,
-                value=ranged(spread(rounds, workload.figure), number_form(workload)),
+                value=shown(spread(rounds, workload.figure), number_form(workload)),
                 ratio=ranged(ratios(rounds, theirs, workload.figure), "{:.2f}"),
                 others=others,
             )

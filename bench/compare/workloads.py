@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
-from time import perf_counter_ns
+from time import perf_counter, perf_counter_ns, sleep
 from typing import TYPE_CHECKING
 
 from bench.compare import floor, machine
@@ -39,11 +39,14 @@ BATCH_CHANGES = 1_000
 BULK_PAGES = 1_024
 """Pages per transaction of a bulk load."""
 PRELOAD_CHANGES = 16_384
+WARM_UP_COMMITS = 100
 THREADS = 16
 THREAD_SECONDS = 2.0
 POOL_BYTES = 64 << 20
 """Random page data: more than the processor's caches hold."""
 CACHE_BYTES = 512 << 20
+QUIET_SECONDS = 0.1
+SETTLE_SECONDS_MAX = 5.0
 
 Figures = dict[str, float]
 
@@ -128,11 +131,29 @@ def preload(engine: Engine, way: str, rng: random.Random, pages: int) -> None:
     engine.sync()
 
 
+def warm_up(engine: Engine, rng: random.Random, pages: int) -> None:
+    """Small commits behind the large ones of the preload, so that what they set off is over."""
+    for change in changes(rng, WARM_UP_COMMITS, pages):
+        engine.put(*change)
+
+
 # -- measuring ------------------------------------------------------------------------------------
 
 
-def settle() -> None:
-    """Nothing of what came before is left to be written, or for the garbage collector to walk."""
+def settle(directory: Path) -> None:
+    """What came before is over: background work, dirty pages, garbage to be walked.
+
+    An engine's own threads may go on for a while after a preload (compaction, preparing files);
+    they are over when this process has written nothing for `QUIET_SECONDS`.
+    """
+    end = perf_counter() + SETTLE_SECONDS_MAX
+    before = None
+    while perf_counter() < end:
+        now = machine.counters(directory).get("process_write_bytes")
+        if now == before:
+            break
+        before = now
+        sleep(QUIET_SECONDS)
     os.sync()
     gc.collect()
     gc.freeze()
@@ -186,7 +207,8 @@ def one(job: Job) -> Figures:
     todo = changes(rng, count, pages)
     engine = job.open()
     preload(engine, adapter(job.engine).ways["many"][0], rng, pages)
-    settle()
+    warm_up(engine, rng, pages)
+    settle(job.directory)
     meter = Meter(job.directory, engine)
     put, taken = engine.put, []
     start = perf_counter_ns()
@@ -207,7 +229,7 @@ def _floor_commits(
 ) -> Figures:
     path, data = job.directory / "floor", rng.randbytes(max(1 << 20, 4 * commit_bytes))
     floor.prepare(path, count * commit_bytes)
-    settle()
+    settle(job.directory)
     meter = Meter(job.directory)
     taken = floor.commits(path, data, commit_bytes, count).tolist()
     figure = WORKLOADS[job.workload].figure
@@ -226,7 +248,8 @@ def threads(job: Job) -> Figures:
     todo = [changes(rng, job.amount(8_000, 50), pages) for _ in range(THREADS)]
     engine = job.open()
     preload(engine, adapter(job.engine).ways["many"][0], rng, pages)
-    settle()
+    warm_up(engine, rng, pages)
+    settle(job.directory)
     meter = Meter(job.directory, engine)
     taken, elapsed = _together(engine, todo, THREAD_SECONDS * min(1.0, 10 * job.size))
     figures = {"commits_per_s": len(taken) * 1e9 / elapsed, **latencies(taken)}
@@ -273,10 +296,11 @@ def many(job: Job) -> Figures:
     todo = [changes(rng, BATCH_CHANGES, pages) for _ in range(count)]
     engine = job.open()
     preload(engine, job.way, rng, pages)
+    warm_up(engine, rng, pages)
     start = perf_counter_ns()
     prepared = [engine.prepare(job.way, batch) for batch in todo]
     preparing = perf_counter_ns() - start
-    settle()
+    settle(job.directory)
     meter = Meter(job.directory, engine)
     commit, taken = engine.commit, []
     start = perf_counter_ns()
@@ -307,14 +331,14 @@ def bulk(job: Job) -> Figures:
     rng = random.Random(job.seed)
     if job.engine == FLOOR:
         data = rng.randbytes(POOL_BYTES)
-        settle()
+        settle(job.directory)
         meter = Meter(job.directory)
         elapsed = floor.bulk(job.directory / "floor", data, total)
         return {"mb_per_s": total * 1e3 / elapsed, **meter.per("byte", total)}
     todo = images(rng, count)
     engine = job.open(durable=False)
     prepared = [engine.prepare(job.way, group) for group in groups(todo, BULK_PAGES)]
-    settle()
+    settle(job.directory)
     meter = Meter(job.directory, engine)
     start = perf_counter_ns()
     for group in prepared:
@@ -360,7 +384,7 @@ def read(job: Job) -> Figures:
         engine = job.open()
         engine.read(job.way, engine.select(job.way, range(pages)))  # warm
         selected = engine.select(job.way, wanted)
-        settle()
+        settle(job.directory)
         start = perf_counter_ns()
         engine.read(job.way, selected)
         elapsed = perf_counter_ns() - start
@@ -430,7 +454,7 @@ def kill_open(job: Job) -> Figures:
     adapter(job.engine).version()  # imports the engine
     page, offset, data = marker(job.seed)
     stored = sum(f.stat().st_size for f in job.directory.rglob("*") if f.is_file())
-    settle()
+    settle(job.directory)
     start = perf_counter_ns()
     engine = job.open(cache_bytes=64 << 20)
     found = engine.get(page, offset, len(data))

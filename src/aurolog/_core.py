@@ -244,7 +244,7 @@ class Store:
         if status:
             raise_error(status, error)
 
-    def check_open(self, for_writing: bool) -> None:
+    def check_open(self, *, for_writing: bool) -> None:
         """Raises when the handle is closed or forked, or is asked to write and may not."""
         error = self.scratch.error
         status = lib.aul_check(self._handle, for_writing, error)

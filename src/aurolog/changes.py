@@ -34,7 +34,11 @@ def pack_changes(changes: Iterable[tuple[Any, ...]]) -> bytes:
     parts: list[bytes | bytearray | memoryview] = []
     append = parts.append
     pack = pack_header
-    for change in changes:
+    try:
+        items = iter(changes)
+    except TypeError:
+        raise InputError(f"changes are an iterable of tuples, not {type(changes).__name__}") from None
+    for change in items:
         try:
             page, offset, data = change
             length = len(data)

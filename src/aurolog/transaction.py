@@ -19,7 +19,7 @@ from aurolog.changes import (
     pack_changes,
     pack_header,
 )
-from aurolog.errors import CommitOutcomeUnknown, InputError, TransactionError
+from aurolog.errors import InputError, TransactionError
 
 __all__ = ["Transaction"]
 
@@ -215,13 +215,10 @@ class Transaction:
                 self._begun().commit(self._durability, self._note, time_ns, outcome)
             elif self._pending:
                 self._store.commit_changes(self._pending, self._durability, self._note, time_ns, outcome)
-        except CommitOutcomeUnknown:
-            self._finish("unknown")
-            raise
-        except BaseException:
+            self._finish("committed")
+        except BaseException:  # an interrupt may come between any two steps
             self._finish("unknown" if outcome.logged else "rolled back")
             raise
-        self._finish("committed")
         return self.lsn
 
     def rollback(self) -> None:
@@ -255,8 +252,11 @@ class Transaction:
     @property
     def outcome(self) -> str:
         """``"open"``, ``"committed"``, ``"rolled back"`` or ``"unknown"``; an interrupted commit becomes known once it is durable."""
-        if self._state == "unknown" and 0 < self._outcome.lsn <= self._store.durable_lsn:
-            return "committed"
+        if self._state == "unknown":
+            store = self._store
+            safe = store.durable_lsn if self._durability == _core.SYNC else store.visible_lsn
+            if 0 < self._outcome.lsn <= safe:
+                return "committed"
         return self._state
 
     @property

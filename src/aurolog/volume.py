@@ -89,11 +89,14 @@ class Volume:
         if note is not None:
             if not isinstance(note, str):
                 raise InputError(f"a note is a string, not {type(note).__name__}")
-            octets = note.encode()
+            try:
+                octets = note.encode()
+            except UnicodeEncodeError as error:
+                raise InputError(f"a note is text that UTF-8 can hold: {error}") from None
             if len(octets) > NOTE_BYTES_MAX:
                 raise InputError(f"a note has at most {NOTE_BYTES_MAX} bytes of UTF-8, not {len(octets)}")
         level = _durability(self.durability if durability is None else durability)
-        self._store.check_open(not self.read_only)
+        self._store.check_open(for_writing=True)
         return Transaction(self._store, self._owners, level, octets, self._clock)
 
     def sync(self) -> int:
@@ -171,7 +174,7 @@ class Volume:
         self._store.close()
 
     def __enter__(self) -> Volume:
-        self._store.check_open(False)
+        self._store.check_open(for_writing=False)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -220,6 +223,7 @@ def open(  # noqa: A001 - the name users expect, as in gzip.open
     if clock is not None and not callable(clock):
         raise InputError("clock is a callable that returns nanoseconds since the Unix epoch")
     _durability(durability)
+    name = os.path.abspath(name)  # a process may change its directory
     store = _core.Store(
         name,
         page_size=page_size or 0,

@@ -39,7 +39,6 @@ def _facts(volume: aurolog.Volume) -> dict[str, Any]:
         "last_commit_time": time,
         "epoch": volume.epoch,
         "retention_seconds": volume.retention.total_seconds(),
-        "log_bytes": stats.log_bytes,
         "segments": stats.segments,
         "sealed_segments": stats.sealed_segments,
         "closed_cleanly": recovery.clean,
@@ -65,10 +64,7 @@ def _facts_for_people(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("retention", f"{facts['retention_seconds'] / 3600:g} hours"),
         (
             "log",
-            (
-                f"{bytes_text(facts['log_bytes'])} in {plural(facts['segments'], 'segment')}, "
-                f"{facts['sealed_segments']} sealed"
-            ),
+            f"{plural(facts['segments'], 'segment')}, {facts['sealed_segments']} sealed",
         ),
         ("left", left),
     ]

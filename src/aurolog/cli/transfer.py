@@ -203,8 +203,10 @@ def _write_whole(
             os.replace(beside, file)
         else:
             _put_if_absent(beside, file)
-    except BaseException:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, aurolog.AurologError):
+            error.filename = str(file)  # that is what could not be written, whatever the call was
         raise
     _sync_directory(file.parent)
 
