@@ -89,7 +89,7 @@ sanitize: $(SANITIZE_VENV)/.sanitized
 	LD_PRELOAD="$$(cat $<)" PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:log_path=$(REPORT) \
 	UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1 \
-	$(SANITIZE_PY) -m pytest -p no:faulthandler --capture=sys $(ARGS) || status=$$?; \
+	$(SANITIZE_PY) -m pytest -p no:faulthandler --capture=sys --timeout=1200 $(ARGS) || status=$$?; \
 	for report in $(REPORT).*; do \
 		[ -e "$$report" ] || continue; \
 		echo "== $$report"; cat "$$report"; status=1; \

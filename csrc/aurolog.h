@@ -1,22 +1,28 @@
 /* aurolog.h: the C API of the engine, and its manual.
  *
- * A store is one volume, opened. Its log is the database: a transaction appends redo records, pages are materialised
- * from them when somebody reads. docs/architecture.md shows how the parts work together, docs/format.md the bytes.
+ * A store is one volume, opened. Its log is the database: a transaction appends redo records,
+ * pages are materialised from them when somebody reads. docs/architecture.md shows how the parts
+ * work together, docs/format.md the bytes.
  *
  * Conventions
- *  1. A call returns a status, AUL_OK or one of the codes below, and gives results through pointers. Detail of a failure
+ *  1. A call returns a status, AUL_OK or one of the codes below, and gives results through
+ *  pointers. Detail of a failure
  *     is written to the caller's aul_error, which may be NULL.
- *  2. Memory that a call hands out belongs to the store and ends with the matching close, free or release; memory that the
+ *  2. Memory that a call hands out belongs to the store and ends with the matching close, free
+ *  or release; memory that the
  *     caller passes in is not kept after the call.
- *  3. Every call on one store may be made from any thread, a transaction, cursor or verification from one thread at a time.
+ *  3. Every call on one store may be made from any thread, a transaction, cursor or verification
+ *  from one thread at a time.
  *     A transaction may be begun in one thread and ended in another.
- *  4. Stores, transactions, views, pins, cursors and verifications each hold a reference on what they need, so they may be
+ *  4. Stores, transactions, views, pins, cursors and verifications each hold a reference on what
+ *  they need, so they may be
  *     freed in any order. After aul_close every call says AUL_CLOSED, in a forked child AUL_FORKED.
- *  5. Calls that may wait for another thread take wait_ms and come back with AUL_BUSY or AUL_PENDING, so that the caller can
+ *  5. Calls that may wait for another thread take wait_ms and come back with AUL_BUSY or
+ *  AUL_PENDING, so that the caller can
  *     look after its signals and call again.
  *
- * The block between the two marker comments is what cffi parses: plain declarations, constants as bare numbers.
- */
+ * The block between the two marker comments is what cffi parses: plain declarations, constants
+ * as bare numbers. */
 #ifndef AUROLOG_H
 #define AUROLOG_H
 
@@ -152,11 +158,12 @@ typedef struct {
     uint64_t total_bytes;
 } aul_verify_report;
 
-/* Opening and closing ------------------------------------------------------------------------------------------------ */
+/* Opening and closing */
 
 /* Opens the volume in directory `path`. On success *out is a store that aul_free releases. */
 int aul_open(const char *path, const aul_options *options, aul_store **out, aul_error *error);
-/* Waits for calls in flight, makes everything durable, marks the clean close. Idempotent. The store is closed whatever the status. */
+/* Waits for calls in flight, makes everything durable, marks the clean close. Idempotent. The
+ * store is closed whatever the status. */
 int aul_close(aul_store *store, aul_error *error);
 /* Gives up the caller's reference; a store still open is closed without the clean mark. */
 void aul_free(aul_store *store);
@@ -167,22 +174,27 @@ int aul_store_stats(aul_store *store, aul_stats *out, aul_error *error);
 uint64_t aul_durable_lsn(aul_store *store);
 uint64_t aul_visible_lsn(aul_store *store);
 
-/* Reading: view NULL means the visible LSN at the call -------------------------------------------------------------- */
+/* Reading: view NULL means the visible LSN at the call */
 
 int aul_read(aul_store *store, const aul_view *view, uint64_t page, uint8_t *out, aul_error *error);
-int aul_read_many(aul_store *store, const aul_view *view, const uint64_t *pages, size_t count, uint8_t *out, aul_error *error);
-/* Pins a cached page: *data stays valid and unchanged until aul_pin_release, even beyond the store's end. */
-int aul_pin_page(aul_store *store, const aul_view *view, uint64_t page, const uint8_t **data, aul_pin **out, aul_error *error);
+int aul_read_many(aul_store *store, const aul_view *view, const uint64_t *pages, size_t count,
+                  uint8_t *out, aul_error *error);
+/* Pins a cached page: *data stays valid and unchanged until aul_pin_release, even beyond the
+ * store's end. */
+int aul_pin_page(aul_store *store, const aul_view *view, uint64_t page, const uint8_t **data,
+                 aul_pin **out, aul_error *error);
 void aul_pin_release(aul_pin *pin);
 int aul_end_pages(aul_store *store, uint64_t *pages, aul_error *error);
 /* The volume as of the last commit at or below lsn on its path. */
 int aul_view_open(aul_store *store, uint64_t lsn, aul_view **out, aul_error *error);
 void aul_view_describe(const aul_view *view, aul_commit_info *out);
 void aul_view_close(aul_view *view);
-/* Commits that changed the page, newest first, in `out` (at most `capacity`); *count is how many there are. */
-int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_commit_info *out, size_t capacity, size_t *count, aul_error *error);
+/* Commits that changed the page, newest first, in `out` (at most `capacity`); *count is how many
+ * there are. */
+int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_commit_info *out,
+                 size_t capacity, size_t *count, aul_error *error);
 
-/* Writing -------------------------------------------------------------------------------------------------------------- */
+/* Writing */
 
 /* Checks a packed buffer of changes (docs/api.md) against a page size. Needs no store. */
 int aul_changes_check(uint32_t page_size, const uint8_t *changes, size_t bytes, aul_error *error);
@@ -195,27 +207,33 @@ int aul_tx_put(aul_tx *tx, uint64_t page, const uint8_t *image, aul_error *error
 /* The newest committed state under the transaction's own changes. */
 int aul_tx_read(aul_tx *tx, uint64_t page, uint8_t *out, aul_error *error);
 int aul_tx_end_pages(aul_tx *tx, uint64_t *pages, aul_error *error);
-/* Logs the batch, frees the writer's place, waits up to wait_ms for its durability (AUL_PENDING). The transaction is over unless
- * the status says that nothing was logged; then it may be committed again or freed. */
-int aul_tx_commit(aul_tx *tx, const aul_commit_options *options, uint32_t wait_ms, aul_outcome *outcome, aul_error *error);
+/* Logs the batch, frees the writer's place, waits up to wait_ms for its durability
+ * (AUL_PENDING). The transaction is over unless the status says that nothing was logged; then it
+ * may be committed again or freed. */
+int aul_tx_commit(aul_tx *tx, const aul_commit_options *options, uint32_t wait_ms,
+                  aul_outcome *outcome, aul_error *error);
 /* Rolls back what was not committed. */
 void aul_tx_free(aul_tx *tx);
 /* Begin, apply and commit in one crossing. */
-int aul_commit_changes(aul_store *store, const uint8_t *changes, size_t bytes, const aul_commit_options *options, uint32_t wait_ms,
-                       aul_outcome *outcome, aul_error *error);
+int aul_commit_changes(aul_store *store, const uint8_t *changes, size_t bytes,
+                       const aul_commit_options *options, uint32_t wait_ms, aul_outcome *outcome,
+                       aul_error *error);
 /* Waits until lsn is durable (AUL_DURABILITY_SYNC) or visible. */
-int aul_wait(aul_store *store, uint64_t lsn, uint32_t durability, uint32_t wait_ms, aul_error *error);
+int aul_wait(aul_store *store, uint64_t lsn, uint32_t durability, uint32_t wait_ms,
+             aul_error *error);
 /* Makes everything logged so far durable; *lsn is the durable LSN. */
 int aul_sync(aul_store *store, uint32_t wait_ms, uint64_t *lsn, aul_error *error);
 
-/* Looking at the log ---------------------------------------------------------------------------------------------------- */
+/* Looking at the log */
 
-int aul_cursor_open(aul_store *store, uint64_t first, uint64_t last, aul_cursor **out, aul_error *error);
+int aul_cursor_open(aul_store *store, uint64_t first, uint64_t last, aul_cursor **out,
+                    aul_error *error);
 int aul_cursor_batch(aul_cursor *cursor, aul_batch_info *out, aul_error *error);
 int aul_cursor_record(aul_cursor *cursor, aul_record_info *out, aul_error *error);
 void aul_cursor_close(aul_cursor *cursor);
 
-/* Verifying: one segment a step; AUL_END when all are done. Damage is counted in the report and told one problem at a time. */
+/* Verifying: one segment a step; AUL_END when all are done. Damage is counted in the report and
+ * told one problem at a time. */
 int aul_verify_open(aul_store *store, aul_verification **out, aul_error *error);
 int aul_verify_step(aul_verification *verification, aul_verify_report *report, aul_error *error);
 /* The next problem found by the last step, AUL_END when there is none. */

@@ -1,4 +1,5 @@
-/* common.h: what every module of the core uses: short names, assertions, error reports, little-endian fields. */
+/* common.h: what every module of the core uses: short names, assertions, error reports,
+ * little-endian fields. */
 #ifndef AUL_COMMON_H
 #define AUL_COMMON_H
 
@@ -27,20 +28,24 @@ typedef uint64_t u64;
 #define AUL_PRINTF(a, b)
 #endif
 
-/* Fills `error` (which may be NULL) and returns `code`. Fields other than code and text keep what they have been given by the
- * aul_error_* calls after it. */
+/* Fills `error` (which may be NULL) and returns `code`. Fields other than code and text keep
+ * what they have been given by the aul_error_* calls after it. */
 int aul_fail(aul_error *error, int code, const char *format, ...) AUL_PRINTF(3, 4);
-/* The same for a failed system call: chooses the code by errno (no space, no permission, no memory, other). */
+/* The same for a failed system call: chooses the code by errno (no space, no permission, no
+ * memory, other). */
 int aul_fail_os(aul_error *error, int os_errno, const char *what, const char *file);
 /* A broken invariant: AUL_BUG with the place; aborts in test builds. */
 int aul_fail_bug(aul_error *error, const char *file, int line, const char *what);
 /* Adds where and at which LSN to a failure; returns its code. */
-int aul_fail_at(aul_error *error, int code, const char *file, u64 offset, u64 lsn, const char *format, ...) AUL_PRINTF(6, 7);
+int aul_fail_at(aul_error *error, int code, const char *file, u64 offset, u64 lsn,
+                const char *format, ...) AUL_PRINTF(6, 7);
 
-/* Returns AUL_BUG from the calling function when the invariant does not hold. Never used on data from a file or the wire. */
-#define AUL_MUST(condition, error)                                                                                                         \
-    do {                                                                                                                                   \
-        if (AUL_UNLIKELY(!(condition))) return aul_fail_bug((error), __FILE__, __LINE__, #condition);                                      \
+/* Returns AUL_BUG from the calling function when the invariant does not hold. Never used on data
+ * from a file or the wire. */
+#define AUL_MUST(condition, error)                                        \
+    do {                                                                  \
+        if (AUL_UNLIKELY(!(condition)))                                   \
+            return aul_fail_bug((error), __FILE__, __LINE__, #condition); \
     } while (0)
 
 static inline u64 aul_round_up(u64 value, u64 unit) { return (value + unit - 1) / unit * unit; }

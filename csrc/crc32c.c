@@ -1,10 +1,11 @@
-/* crc32c.c: CRC32C (Castagnoli, reflected polynomial 0x82f63b78), the one checksum of every structure.
+/* crc32c.c: CRC32C (Castagnoli, reflected polynomial 0x82f63b78), the one checksum of every
+ * structure.
  *
- * Three ways to the same value, chosen once when the library is loaded: the instruction of SSE 4.2 or of ARMv8, or tables of
- * eight. The instruction has a latency of three cycles and a throughput of one, so long buffers are cut into three lanes that
- * run side by side; the lanes are joined by multiplying with x^(8n) modulo the polynomial, for which a table per lane length
- * holds the effect of n zero bytes.
- */
+ * Three ways to the same value, chosen once when the library is loaded: the instruction of SSE
+ * 4.2 or of ARMv8, or tables of eight. The instruction has a latency of three cycles and a
+ * throughput of one, so long buffers are cut into three lanes that run side by side; the lanes
+ * are joined by multiplying with x^(8n) modulo the polynomial, for which a table per lane length
+ * holds the effect of n zero bytes. */
 #include "common.h"
 
 #define POLYNOMIAL 0x82f63b78u
@@ -19,8 +20,9 @@ static u32 (*update)(u32 crc, const u8 *data, size_t bytes);
 static u32 update_tables(u32 crc, const u8 *data, size_t bytes) {
     while (bytes >= 8) {
         u64 word = get64(data) ^ crc;
-        crc = table[7][word & 255] ^ table[6][(word >> 8) & 255] ^ table[5][(word >> 16) & 255] ^ table[4][(word >> 24) & 255] ^
-              table[3][(word >> 32) & 255] ^ table[2][(word >> 40) & 255] ^ table[1][(word >> 48) & 255] ^ table[0][word >> 56];
+        crc = table[7][word & 255] ^ table[6][(word >> 8) & 255] ^ table[5][(word >> 16) & 255] ^
+              table[4][(word >> 24) & 255] ^ table[3][(word >> 32) & 255] ^
+              table[2][(word >> 40) & 255] ^ table[1][(word >> 48) & 255] ^ table[0][word >> 56];
         data += 8;
         bytes -= 8;
     }
@@ -28,7 +30,8 @@ static u32 update_tables(u32 crc, const u8 *data, size_t bytes) {
     return crc;
 }
 
-/* The effect of `bytes` zero bytes on a CRC register, as four tables, one per byte of the register. */
+/* The effect of `bytes` zero bytes on a CRC register, as four tables, one per byte of the
+ * register. */
 static void make_zeros(u32 zeros[4][256], size_t bytes) {
     static const u8 nothing[LANE_LONG];
     u32 effect[32];
@@ -45,7 +48,8 @@ static void make_zeros(u32 zeros[4][256], size_t bytes) {
 #if defined(__x86_64__) || defined(__aarch64__)
 
 static inline u32 shift(u32 zeros[4][256], u32 crc) {
-    return zeros[0][crc & 255] ^ zeros[1][(crc >> 8) & 255] ^ zeros[2][(crc >> 16) & 255] ^ zeros[3][crc >> 24];
+    return zeros[0][crc & 255] ^ zeros[1][(crc >> 8) & 255] ^ zeros[2][(crc >> 16) & 255] ^
+           zeros[3][crc >> 24];
 }
 
 #if defined(__x86_64__)
@@ -108,7 +112,8 @@ __attribute__((constructor)) static void choose(void) {
     }
     for (int row = 1; row < 8; row++)
         for (u32 value = 0; value < 256; value++)
-            table[row][value] = table[0][table[row - 1][value] & 255] ^ (table[row - 1][value] >> 8);
+            table[row][value] =
+                table[0][table[row - 1][value] & 255] ^ (table[row - 1][value] >> 8);
     make_zeros(zeros_long, LANE_LONG);
     make_zeros(zeros_short, LANE_SHORT);
     update = update_tables;

@@ -1,4 +1,5 @@
-/* cursor.c: looking at the log, batch by batch. A cursor sees what was visible when it was opened; that is in the files. */
+/* cursor.c: looking at the log, batch by batch. A cursor sees what was visible when it was
+ * opened; that is in the files. */
 #include "store.h"
 
 struct aul_cursor {
@@ -18,7 +19,8 @@ static void stop_scan(aul_cursor *cursor) {
     cursor->scanning = false;
 }
 
-static int start_scan(aul_cursor *cursor, aul_segment *segment, const aul_scan *continues, aul_error *error) {
+static int start_scan(aul_cursor *cursor, aul_segment *segment, const aul_scan *continues,
+                      aul_error *error) {
     aul_store *store = cursor->store;
     int file;
     u64 size;
@@ -26,8 +28,9 @@ static int start_scan(aul_cursor *cursor, aul_segment *segment, const aul_scan *
     if (status) return status;
     int failed = store->disk->size(store->disk->context, file, &size);
     aul_scan scan;
-    status = failed ? aul_fail_os(error, failed, "looking at the size of a log segment", segment->name)
-                    : aul_scan_open(&scan, store->disk, segment, file, size, continues, error);
+    status = failed
+                 ? aul_fail_os(error, failed, "looking at the size of a log segment", segment->name)
+                 : aul_scan_open(&scan, store->disk, segment, file, size, continues, error);
     if (status) {
         aul_files_release(&store->files, segment);
         return status;
@@ -63,8 +66,8 @@ static int next_frame(aul_cursor *cursor, aul_error *error) {
     }
     if (status == AUL_END || status == AUL_CORRUPT)
         return aul_fail_at(error, AUL_CORRUPT, cursor->segment->name, scan->offset, scan->next_lsn,
-                           "no valid frame in %s at offset %llu: restore the file from a copy", cursor->segment->name,
-                           (unsigned long long)scan->offset);
+                           "no valid frame in %s at offset %llu: restore the file from a copy",
+                           cursor->segment->name, (unsigned long long)scan->offset);
     if (status) return status;
     cursor->at = scan->records_at;
     cursor->lsn = scan->frame.first_lsn;
@@ -72,23 +75,27 @@ static int next_frame(aul_cursor *cursor, aul_error *error) {
 }
 
 /* Brings the scan to the first frame of the batch that ends with `commit` in `segment`. */
-static int go_to_batch(aul_cursor *cursor, aul_segment *segment, const aul_commit *commit, aul_error *error) {
+static int go_to_batch(aul_cursor *cursor, aul_segment *segment, const aul_commit *commit,
+                       aul_error *error) {
     u64 first_lsn = commit->lsn - commit->records + 1, offset = commit->offset;
     int status = AUL_OK;
-    while (cursor->scanning && cursor->scan.in_batch && !status) status = next_frame(cursor, error); /* records not asked for */
+    while (cursor->scanning && cursor->scan.in_batch && !status)
+        status = next_frame(cursor, error); /* records not asked for */
     if (status) return status;
     if (offset == AUL_NO_OFFSET) {
         segment = segment_at(cursor->store, first_lsn);
         offset = AUL_BLOCK;
         AUL_MUST(segment != NULL, error);
     }
-    if (!cursor->scanning || cursor->segment != segment) status = start_scan(cursor, segment, NULL, error);
+    if (!cursor->scanning || cursor->segment != segment)
+        status = start_scan(cursor, segment, NULL, error);
     if (!status && (cursor->scan.offset != offset || cursor->scan.next_lsn != first_lsn))
         aul_scan_seek(&cursor->scan, offset, first_lsn);
     return status ? status : next_frame(cursor, error);
 }
 
-int aul_cursor_open(aul_store *store, uint64_t first, uint64_t last, aul_cursor **out, aul_error *error) {
+int aul_cursor_open(aul_store *store, uint64_t first, uint64_t last, aul_cursor **out,
+                    aul_error *error) {
     int status = aul_store_enter(store, error);
     if (status) return status;
     aul_cursor *cursor = aul_alloc_zero(store->disk, sizeof *cursor);
@@ -126,7 +133,9 @@ static int next_batch(aul_cursor *cursor, aul_batch_info *out, aul_error *error)
     if (cursor->next > cursor->last) return AUL_END;
     int status = aul_page_index_commit_of(&store->index, cursor->next, &commit, &segment, error);
     if (status) return status;
-    if (commit.lsn - commit.records + 1 > cursor->last || commit.lsn > atomic_load(&store->log.visible)) return AUL_END;
+    if (commit.lsn - commit.records + 1 > cursor->last ||
+        commit.lsn > atomic_load(&store->log.visible))
+        return AUL_END;
     status = go_to_batch(cursor, segment, &commit, error);
     if (status) return status;
     const aul_batch *batch = &cursor->scan.batch;
@@ -161,11 +170,13 @@ static int next_record(aul_cursor *cursor, aul_record_info *out, aul_error *erro
         if (status) return status;
     }
     aul_change change;
-    if (aul_record_decode(scan->payload + cursor->at, scan->frame.payload_bytes - cursor->at, cursor->store->page_size, cursor->lsn,
-                          cursor->segment->record_seed, &change))
-        return aul_fail_at(error, AUL_CORRUPT, cursor->segment->name, scan->frame_offset, cursor->lsn,
-                           "the record with LSN %llu in %s is damaged: restore the file from a copy", (unsigned long long)cursor->lsn,
-                           cursor->segment->name);
+    if (aul_record_decode(scan->payload + cursor->at, scan->frame.payload_bytes - cursor->at,
+                          cursor->store->page_size, cursor->lsn, cursor->segment->record_seed,
+                          &change))
+        return aul_fail_at(
+            error, AUL_CORRUPT, cursor->segment->name, scan->frame_offset, cursor->lsn,
+            "the record with LSN %llu in %s is damaged: restore the file from a copy",
+            (unsigned long long)cursor->lsn, cursor->segment->name);
     *out = (aul_record_info){.lsn = cursor->lsn,
                              .page = change.page,
                              .kind = change.kind,

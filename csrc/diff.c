@@ -1,4 +1,5 @@
-/* diff.c: see diff.h. Two differing ranges are one when the equal bytes between them cost less than a record's header. */
+/* diff.c: see diff.h. Two differing ranges are one when the equal bytes between them cost less
+ * than a record's header. */
 #include "diff.h"
 
 #define GAP_MAX AUL_RECORD_HEADER
@@ -18,7 +19,8 @@ static u32 next_difference(const u8 *before, const u8 *after, u32 at, u32 page_s
     return at;
 }
 
-/* End of the differing range that begins at `at`: behind it at least GAP_MAX bytes are equal, or the page ends. */
+/* End of the differing range that begins at `at`: behind it at least GAP_MAX bytes are equal, or
+ * the page ends. */
 static u32 range_end(const u8 *before, const u8 *after, u32 at, u32 page_size) {
     u32 end = at + 1;
     for (u32 i = at + 1; i < page_size && i - end < GAP_MAX; i++)
@@ -30,21 +32,32 @@ static size_t whole_page(u32 page_size, u64 page, const u8 *after, aul_change *o
     if (is_one_byte(after, page_size))
         *out = (aul_change){.kind = AUL_FILL, .page = page, .length = page_size, .extra = after[0]};
     else
-        *out = (aul_change){.kind = AUL_IMAGE, .page = page, .length = page_size, .data_bytes = page_size, .data = after};
+        *out = (aul_change){.kind = AUL_IMAGE,
+                            .page = page,
+                            .length = page_size,
+                            .data_bytes = page_size,
+                            .data = after};
     return 1;
 }
 
-size_t aul_diff(u32 page_size, u64 page, const u8 *before, const u8 *after, aul_change out[AUL_DIFF_CHANGES_MAX]) {
+size_t aul_diff(u32 page_size, u64 page, const u8 *before, const u8 *after,
+                aul_change out[AUL_DIFF_CHANGES_MAX]) {
     size_t count = 0;
     u32 cost = 0;
     for (u32 at = next_difference(before, after, 0, page_size); at < page_size;) {
         u32 end = range_end(before, after, at, page_size);
         cost += AUL_RECORD_HEADER + (end - at);
-        if (count == AUL_DIFF_CHANGES_MAX || cost >= AUL_RECORD_HEADER + page_size) return whole_page(page_size, page, after, out);
-        out[count++] = (aul_change){
-            .kind = AUL_WRITE, .page = page, .offset = at, .length = end - at, .data_bytes = end - at, .data = after + at};
+        if (count == AUL_DIFF_CHANGES_MAX || cost >= AUL_RECORD_HEADER + page_size)
+            return whole_page(page_size, page, after, out);
+        out[count++] = (aul_change){.kind = AUL_WRITE,
+                                    .page = page,
+                                    .offset = at,
+                                    .length = end - at,
+                                    .data_bytes = end - at,
+                                    .data = after + at};
         at = next_difference(before, after, end, page_size);
     }
-    if (cost > AUL_RECORD_HEADER && is_one_byte(after, page_size)) return whole_page(page_size, page, after, out);
+    if (cost > AUL_RECORD_HEADER && is_one_byte(after, page_size))
+        return whole_page(page_size, page, after, out);
     return count;
 }

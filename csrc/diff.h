@@ -6,8 +6,10 @@
 
 #define AUL_DIFF_CHANGES_MAX 64
 
-/* Changes that turn `before` into `after`, at most AUL_DIFF_CHANGES_MAX; returns how many. One IMAGE or FILL when that takes fewer log bytes
- * than writing the differences. Their data point into `after`. */
-size_t aul_diff(u32 page_size, u64 page, const u8 *before, const u8 *after, aul_change out[AUL_DIFF_CHANGES_MAX]);
+/* Changes that turn `before` into `after`, at most AUL_DIFF_CHANGES_MAX; returns how many. One
+ * IMAGE or FILL when that takes fewer log bytes than writing the differences. Their data point
+ * into `after`. */
+size_t aul_diff(u32 page_size, u64 page, const u8 *before, const u8 *after,
+                aul_change out[AUL_DIFF_CHANGES_MAX]);
 
 #endif

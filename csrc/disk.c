@@ -5,7 +5,9 @@
 
 #define INTERRUPTIONS_MAX 1000000 /* a signal storm is a fault, not a reason to hang */
 
-bool aul_disk_is_full(int failed) { return failed == ENOSPC || failed == EDQUOT || failed == EFBIG; }
+bool aul_disk_is_full(int failed) {
+    return failed == ENOSPC || failed == EDQUOT || failed == EFBIG;
+}
 
 int aul_disk_read(aul_disk *disk, int file, void *buffer, size_t bytes, u64 offset, size_t *done) {
     u8 *to = buffer;
@@ -13,7 +15,8 @@ int aul_disk_read(aul_disk *disk, int file, void *buffer, size_t bytes, u64 offs
     int interruptions = 0;
     while (total < bytes) {
         size_t step = 0;
-        int status = disk->read(disk->context, file, to + total, bytes - total, offset + total, &step);
+        int status =
+            disk->read(disk->context, file, to + total, bytes - total, offset + total, &step);
         if (status == EINTR && ++interruptions < INTERRUPTIONS_MAX) continue;
         if (status) return status;
         if (step == 0) break;
@@ -31,7 +34,8 @@ int aul_disk_write(aul_disk *disk, int file, const void *data, size_t bytes, u64
     int interruptions = 0;
     while (total < bytes) {
         size_t step = 0;
-        int status = disk->write(disk->context, file, from + total, bytes - total, offset + total, &step);
+        int status =
+            disk->write(disk->context, file, from + total, bytes - total, offset + total, &step);
         if (status == EINTR && ++interruptions < INTERRUPTIONS_MAX) continue;
         if (status) return status;
         if (step == 0) return EIO;
@@ -42,7 +46,8 @@ int aul_disk_write(aul_disk *disk, int file, const void *data, size_t bytes, u64
     return 0;
 }
 
-/* An interrupted sync has promised nothing and reported nothing: unlike a failed one it may be asked for again. */
+/* An interrupted sync has promised nothing and reported nothing: unlike a failed one it may be
+ * asked for again. */
 int aul_disk_sync(aul_disk *disk, int file) {
     int status, interruptions = 0;
     do status = disk->sync(disk->context, file);
@@ -59,7 +64,16 @@ int aul_disk_sync_directory(aul_disk *disk, const char *path) {
     return status;
 }
 
-void *aul_alloc(aul_disk *disk, size_t bytes) { return disk->allocate_memory(disk->context, bytes); }
+int aul_disk_allocate(aul_disk *disk, int file, u64 bytes) {
+    int status, interruptions = 0;
+    do status = disk->allocate(disk->context, file, bytes);
+    while (status == EINTR && ++interruptions < INTERRUPTIONS_MAX);
+    return status;
+}
+
+void *aul_alloc(aul_disk *disk, size_t bytes) {
+    return disk->allocate_memory(disk->context, bytes);
+}
 
 void *aul_alloc_zero(aul_disk *disk, size_t bytes) {
     void *memory = aul_alloc(disk, bytes);

@@ -1,9 +1,10 @@
-/* disk.h: the one door to the outside. Every system call on a file, the clock, randomness and memory pass through this table,
- * so that a simulated disk can stand in its place and no storage logic can go around it.
+/* disk.h: the one door to the outside. Every system call on a file, the clock, randomness and
+ * memory pass through this table, so that a simulated disk can stand in its place and no storage
+ * logic can go around it.
  *
- * The entries are single calls: they may come back short or interrupted, as the kernel's do. The aul_disk_* helpers below loop
- * over that, once, for everybody. Entries return 0 or an errno value.
- */
+ * The entries are single calls: they may come back short or interrupted, as the kernel's do. The
+ * aul_disk_* helpers below loop over that, once, for everybody. Entries return 0 or an errno
+ * value. */
 #ifndef AUL_DISK_H
 #define AUL_DISK_H
 
@@ -29,7 +30,7 @@ struct aul_disk {
     int (*sync)(void *context, int file); /* contents and what is needed to find them */
     int (*sync_directory)(void *context, const char *path);
     int (*start_writeback)(void *context, int file, u64 offset, u64 bytes); /* a hint, no promise */
-    int (*allocate)(void *context, int file, u64 bytes);                    /* secures space, sets the size */
+    int (*allocate)(void *context, int file, u64 bytes); /* secures space, sets the size */
     int (*truncate)(void *context, int file, u64 bytes);
     int (*size)(void *context, int file, u64 *bytes);
     int (*rename)(void *context, const char *from, const char *to);
@@ -44,7 +45,8 @@ struct aul_disk {
     bool (*is_locked)(void *context, int file); /* by another process */
     int (*identity)(void *context, const char *path, u64 *device, u64 *inode);
     int (*self)(void *context, aul_lock_holder *self);
-    /* A shared word of a file, seen by other processes at once. The one memory map; no data lives in it. */
+    /* A shared word of a file, seen by other processes at once. The one memory map; no data
+     * lives in it. */
     int (*map_word)(void *context, int file, u64 offset, _Atomic u64 **word);
     void (*unmap_word)(void *context, _Atomic u64 *word);
 
@@ -60,7 +62,8 @@ struct aul_disk {
 /* The operating system's. One table serves all stores of the process. */
 aul_disk *aul_disk_posix(void);
 
-/* Whether the errno value says that there is no space: of the disk, of the quota, in a file of the largest size. */
+/* Whether the errno value says that there is no space: of the disk, of the quota, in a file of
+ * the largest size. */
 bool aul_disk_is_full(int failed);
 /* Reads until `bytes` or the end of the file; *done says how far it came. */
 int aul_disk_read(aul_disk *disk, int file, void *buffer, size_t bytes, u64 offset, size_t *done);
@@ -68,10 +71,12 @@ int aul_disk_read(aul_disk *disk, int file, void *buffer, size_t bytes, u64 offs
 int aul_disk_write(aul_disk *disk, int file, const void *data, size_t bytes, u64 offset);
 int aul_disk_sync(aul_disk *disk, int file);
 int aul_disk_sync_directory(aul_disk *disk, const char *path);
+int aul_disk_allocate(aul_disk *disk, int file, u64 bytes);
 
 void *aul_alloc(aul_disk *disk, size_t bytes);      /* not cleared */
 void *aul_alloc_zero(aul_disk *disk, size_t bytes); /* cleared */
-/* Makes room for `needed` items in an array of `*capacity` items of `size` bytes; AUL_NO_MEMORY leaves it as it was. */
+/* Makes room for `needed` items in an array of `*capacity` items of `size` bytes; AUL_NO_MEMORY
+ * leaves it as it was. */
 int aul_grow(aul_disk *disk, void **array, size_t *capacity, size_t needed, size_t size);
 void aul_release(aul_disk *disk, void *memory);
 

@@ -1,4 +1,5 @@
-/* disk_posix.c: the disk table over Linux and macOS. The only file that calls the operating system. See disk.h. */
+/* disk_posix.c: the disk table over Linux and macOS. The only file that calls the operating
+ * system. See disk.h. */
 #include "disk.h"
 
 #include <dirent.h>
@@ -30,7 +31,8 @@ static int posix_close(void *context, int file) {
     return close(file) < 0 && errno != EINTR ? errno : 0;
 }
 
-static int posix_read(void *context, int file, void *buffer, size_t bytes, u64 offset, size_t *done) {
+static int posix_read(void *context, int file, void *buffer, size_t bytes, u64 offset,
+                      size_t *done) {
     (void)context;
     ssize_t step = pread(file, buffer, bytes, (off_t)offset);
     if (step < 0) return errno;
@@ -69,7 +71,8 @@ static int posix_sync_directory(void *context, const char *path) {
 static int posix_start_writeback(void *context, int file, u64 offset, u64 bytes) {
     (void)context;
 #if defined(__linux__)
-    return sync_file_range(file, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE) < 0 ? errno : 0;
+    return sync_file_range(file, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE) < 0 ? errno
+                                                                                         : 0;
 #else
     (void)file, (void)offset, (void)bytes;
     return 0;
@@ -214,7 +217,8 @@ static int posix_random(void *context, void *buffer, size_t bytes) {
 #endif
 }
 
-/* Large blocks (the page cache, log images) are aligned so that the kernel can back them with large pages. */
+/* Large blocks (the page cache, log images) are aligned so that the kernel can back them with
+ * large pages. */
 static void *posix_allocate_memory(void *context, size_t bytes) {
     (void)context;
     const size_t large = 2u << 20;

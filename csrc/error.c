@@ -22,7 +22,8 @@ int aul_fail(aul_error *error, int code, const char *format, ...) {
     return code;
 }
 
-int aul_fail_at(aul_error *error, int code, const char *file, u64 offset, u64 lsn, const char *format, ...) {
+int aul_fail_at(aul_error *error, int code, const char *file, u64 offset, u64 lsn,
+                const char *format, ...) {
     if (error) {
         va_list arguments;
         va_start(arguments, format);

@@ -36,14 +36,16 @@ static void keep_bound(aul_files *files) {
     size_t oldest = files->count;
     for (size_t i = 0; i < files->count; i++) {
         if (files->open[i]->file_users) continue;
-        if (oldest == files->count || files->open[i]->file_used < files->open[oldest]->file_used) oldest = i;
+        if (oldest == files->count || files->open[i]->file_used < files->open[oldest]->file_used)
+            oldest = i;
     }
     if (oldest < files->count) close_at(files, oldest);
 }
 
 static int adopt(aul_files *files, aul_segment *segment, int file, bool writable) {
     keep_bound(files);
-    int status = aul_grow(files->disk, (void **)&files->open, &files->capacity, files->count + 1, sizeof *files->open);
+    int status = aul_grow(files->disk, (void **)&files->open, &files->capacity, files->count + 1,
+                          sizeof *files->open);
     if (status) return status;
     files->open[files->count++] = segment;
     segment->file = file;
@@ -63,7 +65,8 @@ static int open_file(aul_files *files, aul_segment *segment, bool writable, aul_
     char path[PATH_MAX_BYTES];
     int file;
     aul_files_path(files, segment->name, path, sizeof path);
-    int status = files->disk->open(files->disk->context, path, writable ? AUL_DISK_WRITE : 0, &file);
+    int status =
+        files->disk->open(files->disk->context, path, writable ? AUL_DISK_WRITE : 0, &file);
     if (status == ENOENT)
         return aul_fail_at(error, AUL_CORRUPT, segment->name, 0, segment->first_lsn,
                            "the log segment %s is missing: restore it from a copy", segment->name);
@@ -75,20 +78,23 @@ static int open_file(aul_files *files, aul_segment *segment, bool writable, aul_
     return AUL_OK;
 }
 
-/* Exchanges a file open for reading for one open for writing; its readers go on with the new one. */
+/* Exchanges a file open for reading for one open for writing; its readers go on with the new
+ * one. */
 static int make_writable(aul_files *files, aul_segment *segment, aul_error *error) {
     char path[PATH_MAX_BYTES];
     int file;
     aul_files_path(files, segment->name, path, sizeof path);
     int status = files->disk->open(files->disk->context, path, AUL_DISK_WRITE, &file);
-    if (status) return aul_fail_os(error, status, "opening a log segment for writing", segment->name);
+    if (status)
+        return aul_fail_os(error, status, "opening a log segment for writing", segment->name);
     files->disk->close(files->disk->context, segment->file);
     segment->file = file;
     segment->file_writable = true;
     return AUL_OK;
 }
 
-int aul_files_acquire(aul_files *files, aul_segment *segment, bool writable, int *file, aul_error *error) {
+int aul_files_acquire(aul_files *files, aul_segment *segment, bool writable, int *file,
+                      aul_error *error) {
     int status = AUL_OK;
     pthread_mutex_lock(&files->lock);
     if (segment->file < 0)
@@ -119,7 +125,8 @@ void aul_files_forget(aul_files *files, aul_segment *segment) {
     pthread_mutex_unlock(&files->lock);
 }
 
-int aul_files_read(aul_files *files, aul_segment *segment, void *to, size_t bytes, u64 offset, aul_error *error) {
+int aul_files_read(aul_files *files, aul_segment *segment, void *to, size_t bytes, u64 offset,
+                   aul_error *error) {
     int file;
     size_t done = 0;
     int status = aul_files_acquire(files, segment, false, &file, error);
@@ -132,6 +139,7 @@ int aul_files_read(aul_files *files, aul_segment *segment, void *to, size_t byte
     }
     if (done < bytes)
         return aul_fail_at(error, AUL_CORRUPT, segment->name, offset, 0,
-                           "the log segment %s ends too early: restore it from a copy", segment->name);
+                           "the log segment %s ends too early: restore it from a copy",
+                           segment->name);
     return AUL_OK;
 }

@@ -1,15 +1,17 @@
-/* format.h: the sizes and limits of every format. The layouts stand beside the code that reads and writes them (record.c,
- * frame.c, segment.c, run.c, manifest.c); docs/format.md has them all, byte by byte.
+/* format.h: the sizes and limits of every format. The layouts stand beside the code that reads
+ * and writes them (record.c, frame.c, segment.c, run.c, manifest.c); docs/format.md has them
+ * all, byte by byte.
  *
- * All numbers are little-endian. LSNs are 1, 2, 3 ...; 0 is the volume before its first record. Ranges are half-open.
- */
+ * All numbers are little-endian. LSNs are 1, 2, 3 ...; 0 is the volume before its first record.
+ * Ranges are half-open. */
 #ifndef AUL_FORMAT_H
 #define AUL_FORMAT_H
 
 #include "common.h"
 
 #define AUL_FORMAT_VERSION 1
-/* Features a reader has to know to read right; each has a name in manifest.c. This build knows none. */
+/* Features a reader has to know to read right; each has a name in manifest.c. This build knows
+ * none. */
 #define AUL_FEATURES_KNOWN 0ull
 
 #define AUL_PAGE_SIZE_MIN 512u
@@ -27,8 +29,9 @@
 #define AUL_FRAME_ALIGN 8u
 #define AUL_FRAME_PAYLOAD_MAX (256u << 10)
 
-/* Log segments. Small commits go to prepared segments, whose blocks were written before; a batch that does not fit the active
- * segment and is at least AUL_BULK_BYTES appends to unprepared ones. */
+/* Log segments. Small commits go to prepared segments, whose blocks were written before; a batch
+ * that does not fit the active segment and is at least AUL_BULK_BYTES appends to unprepared
+ * ones. */
 #define AUL_SEGMENT_BYTES (16u << 20)
 #define AUL_SEGMENT_BYTES_FIRST (1u << 20)
 #define AUL_SEGMENT_BYTES_LEAST (64u << 10)

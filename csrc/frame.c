@@ -22,7 +22,8 @@ void aul_frame_encode(u8 *to, const aul_frame *frame, const u8 file_id[AUL_ID_BY
 }
 
 int aul_frame_decode(const u8 *from, const u8 file_id[AUL_ID_BYTES], u64 offset, aul_frame *out) {
-    if (get32(from) != AUL_FRAME_MAGIC || get32(from + 4) != header_crc(from, file_id, offset)) return AUL_CORRUPT;
+    if (get32(from) != AUL_FRAME_MAGIC || get32(from + 4) != header_crc(from, file_id, offset))
+        return AUL_CORRUPT;
     out->payload_crc = get32(from + 8);
     out->payload_bytes = get32(from + 12);
     out->first_lsn = get64(from + 16);
@@ -30,8 +31,10 @@ int aul_frame_decode(const u8 *from, const u8 file_id[AUL_ID_BYTES], u64 offset,
     out->durable_before = get64(from + 32);
     out->records = get32(from + 40);
     out->flags = get16(from + 44);
-    if (out->payload_bytes > AUL_FRAME_PAYLOAD_MAX || out->records > out->payload_bytes) return AUL_CORRUPT;
-    if (get32(from + 48) != 0) return AUL_CORRUPT; /* encrypted: its feature bit refuses such a volume at opening */
+    if (out->payload_bytes > AUL_FRAME_PAYLOAD_MAX || out->records > out->payload_bytes)
+        return AUL_CORRUPT;
+    if (get32(from + 48) != 0)
+        return AUL_CORRUPT; /* encrypted: its feature bit refuses such a volume at opening */
     return AUL_OK;
 }
 
@@ -57,7 +60,8 @@ int aul_batch_decode(const u8 *from, size_t left, aul_batch *out) {
     out->header_bytes = get16(from + 4);
     out->kind = from[6];
     out->note_bytes = from[7];
-    if (out->header_bytes != aul_batch_header_bytes(out->note_bytes) || out->header_bytes > left) return AUL_CORRUPT;
+    if (out->header_bytes != aul_batch_header_bytes(out->note_bytes) || out->header_bytes > left)
+        return AUL_CORRUPT;
     if (get32(from) != aul_crc32c(0, from + 4, out->header_bytes - 4)) return AUL_CORRUPT;
     out->stream_bytes = get64(from + 8);
     out->first_lsn = get64(from + 16);
@@ -70,6 +74,8 @@ int aul_batch_decode(const u8 *from, size_t left, aul_batch *out) {
     out->note = from + AUL_BATCH_HEADER;
     if (out->kind != AUL_BATCH_PAGES && out->kind != AUL_BATCH_CONTROL) return AUL_CORRUPT;
     if (get64(from + 80) != 0) return AUL_CORRUPT;
-    if (out->first_lsn == 0 || out->last_lsn < out->first_lsn || out->stream_bytes < out->header_bytes) return AUL_CORRUPT;
+    if (out->first_lsn == 0 || out->last_lsn < out->first_lsn ||
+        out->stream_bytes < out->header_bytes)
+        return AUL_CORRUPT;
     return AUL_OK;
 }

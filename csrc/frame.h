@@ -1,11 +1,15 @@
-/* frame.h: frames, which carry the log through files, and batches, which are what they carry. Pure: no I/O.
+/* frame.h: frames, which carry the log through files, and batches, which are what they carry.
+ * Pure: no I/O.
  *
- * A batch is one transaction (or one control record): a header and its records, a byte stream that is complete without any
- * frame. The stream is cut into frames at record boundaries; only the frame marked LAST makes the batch valid.
+ * A batch is one transaction (or one control record): a header and its records, a byte stream
+ * that is complete without any frame. The stream is cut into frames at record boundaries; only
+ * the frame marked LAST makes the batch valid.
  *
- * Frame header, 64 bytes, at a multiple of 8 in a segment; the payload follows, padded with zeros to a multiple of 8:
+ * Frame header, 64 bytes, at a multiple of 8 in a segment; the payload follows, padded with
+ * zeros to a multiple of 8:
  *   0  u32  magic "AULF"
- *   4  u32  crc32c over the segment's file id (16 bytes), the frame's offset (8 bytes) and bytes 8..64
+ *   4  u32  crc32c over the segment's file id (16 bytes), the frame's offset (8 bytes) and bytes
+ *   8..64
  *   8  u32  crc32c of the payload
  *  12  u32  payload bytes
  *  16  u64  LSN of the first record in the frame
@@ -32,8 +36,7 @@
  *  64  16 bytes volume id
  *  80  u64  required features, zero
  *  88  u64  zero
- *  96  note, UTF-8
- */
+ *  96  note, UTF-8 */
 #ifndef AUL_FRAME_H
 #define AUL_FRAME_H
 

@@ -1,8 +1,8 @@
 /* history.c: see history.h.
  *
  * Branch point, 64 bytes (data of the control record, and entry of the manifest):
- *   0 u64 parent_at, 8 u64 resumed_at, 16 u64 epoch, 24 u64 time, 32 u32 kind (1 rewind, 2 cut), 36 reason, 28 bytes, zero-padded
- */
+ *   0 u64 parent_at, 8 u64 resumed_at, 16 u64 epoch, 24 u64 time, 32 u32 kind (1 rewind, 2 cut),
+ *   36 reason, 28 bytes, zero-padded */
 #include "history.h"
 
 void aul_branch_encode(u8 to[AUL_BRANCH_BYTES], const aul_branch *branch) {
@@ -27,9 +27,10 @@ int aul_branch_decode(const u8 *from, size_t bytes, aul_branch *out) {
 }
 
 int aul_history_add(aul_history *history, const aul_branch *branch) {
-    if (history->count && history->items[history->count - 1].resumed_at >= branch->resumed_at) return AUL_CORRUPT;
-    int status = aul_grow(history->disk, (void **)&history->items, &history->capacity, history->count + 1,
-                          sizeof *history->items);
+    if (history->count && history->items[history->count - 1].resumed_at >= branch->resumed_at)
+        return AUL_CORRUPT;
+    int status = aul_grow(history->disk, (void **)&history->items, &history->capacity,
+                          history->count + 1, sizeof *history->items);
     if (status) return status;
     history->items[history->count++] = *branch;
     return AUL_OK;
@@ -44,7 +45,8 @@ void aul_history_free(aul_history *history) {
 const aul_branch *aul_history_cut_at(const aul_history *history, u64 lsn) {
     for (size_t i = history->count; i-- > 0;) {
         const aul_branch *branch = &history->items[i];
-        if (branch->kind == AUL_BRANCH_CUT && branch->parent_at < lsn && lsn < branch->resumed_at) return branch;
+        if (branch->kind == AUL_BRANCH_CUT && branch->parent_at < lsn && lsn < branch->resumed_at)
+            return branch;
     }
     return NULL;
 }

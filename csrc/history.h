@@ -1,10 +1,10 @@
 /* history.h: branch points, and the path that leads from an LSN back to 0. Pure.
  *
- * A branch point starts a run at resumed_at that continues the volume as it was at parent_at; what lies between is on no path
- * of the new run. The path of an LSN is kept as its holes: the ranges below it that it does not see, newest first, neighbours
- * merged. One mechanism for every rewind; recovery's branch point has kind CUT: its range may exist in pieces, nobody may
- * look at it.
- */
+ * A branch point starts a run at resumed_at that continues the volume as it was at parent_at;
+ * what lies between is on no path of the new run. The path of an LSN is kept as its holes: the
+ * ranges below it that it does not see, newest first, neighbours merged. One mechanism for every
+ * rewind; recovery's branch point has kind CUT: its range may exist in pieces, nobody may look
+ * at it. */
 #ifndef AUL_HISTORY_H
 #define AUL_HISTORY_H
 

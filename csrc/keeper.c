@@ -1,6 +1,6 @@
-/* keeper.c: the background thread. It syncs what was committed with durability "os", seals full segments, prepares the spare segment
- * and keeps the manifest up to date. Nothing waits for it but its own work: a volume that is killed before it ran is whole.
- */
+/* keeper.c: the background thread. It syncs what was committed with durability "os", seals full
+ * segments, prepares the spare segment and keeps the manifest up to date. Nothing waits for it
+ * but its own work: a volume that is killed before it ran is whole. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -9,7 +9,8 @@
 #define SYNC_AFTER_NS 500000000ull /* "os" commits are synced at least once a second */
 #define PREPARE_STEP (1u << 20)
 #define READ_STEP (1u << 20)
-#define MANIFEST_SHARE 64 /* the manifest is rewritten when this share of its segments is new: its cost stays in proportion */
+/* What the manifest does not list as sealed is read frame by frame after an unclean end. */
+#define UNLISTED_MAX 4
 
 void aul_keeper_wake(aul_store *store) {
     aul_keeper *keeper = &store->keeper;
@@ -79,23 +80,23 @@ static void inherit_summary(aul_segment *segment, const aul_segment *before) {
     segment->summary.end_pages = before->summary.end_pages;
 }
 
-/* Seals what can be sealed, oldest first; *sealed counts, *segments says how many there are. */
-static int seal_full(aul_store *store, u64 *sealed, u64 *segments, aul_error *error) {
+/* Seals what can be sealed, oldest first; *sealed counts. */
+static int seal_full(aul_store *store, u64 *sealed, aul_error *error) {
     aul_segment_list *list = aul_page_index_list(&store->index);
     int status = AUL_OK;
     for (size_t i = 0; i < list->count && !status; i++) {
         aul_segment *segment = list->items[i];
         if (atomic_load(&segment->sealed)) continue;
         pthread_mutex_lock(&store->log.lock);
-        bool full = segment->bounded || (segment->next && segment != store->log.sync_head &&
-                                         atomic_load(&segment->last_lsn) <= atomic_load(&store->log.durable));
+        bool full = segment->bounded ||
+                    (segment->next && segment != store->log.sync_head &&
+                     atomic_load(&segment->last_lsn) <= atomic_load(&store->log.durable));
         pthread_mutex_unlock(&store->log.lock);
         if (!full) break;
         if (i) inherit_summary(segment, list->items[i - 1]);
         status = aul_keeper_seal(store, segment, error);
         if (!status) ++*sealed;
     }
-    *segments = list->count;
     aul_segment_list_release(&store->index, list);
     return status;
 }
@@ -110,7 +111,7 @@ static int write_spare(aul_store *store, const char *path) {
     if (failed) return failed;
     u8 *zeros = aul_alloc_zero(disk, PREPARE_STEP);
     if (!zeros) failed = ENOMEM;
-    if (!failed) failed = disk->allocate(disk->context, file, AUL_SEGMENT_BYTES);
+    if (!failed) failed = aul_disk_allocate(disk, file, AUL_SEGMENT_BYTES);
     for (u64 at = 0; at < AUL_SEGMENT_BYTES && !failed && !store->keeper.stop; at += PREPARE_STEP) {
         failed = aul_disk_write(disk, file, zeros, PREPARE_STEP, at);
         /* In small steps: the commits that go on meanwhile share the disk. */
@@ -133,9 +134,9 @@ static int prepare_spare(aul_store *store) {
     if (!wanted) return 0;
     aul_files_path(&store->files, "spare", path, sizeof path);
     int failed = write_spare(store, path);
-    if (aul_disk_is_full(failed)) {
+    if (failed && failed != EIO) {
         store->disk->unlink(store->disk->context, path);
-        return 0; /* commits go to unprepared segments, as long as there is space for those */
+        return 0; /* a spare is never needed: commits go to unprepared segments, while there is space */
     }
     if (failed || store->keeper.stop) return failed;
     pthread_mutex_lock(&log->lock);
@@ -144,7 +145,10 @@ static int prepare_spare(aul_store *store) {
     return 0;
 }
 
-static bool is_final(int status) { return status != AUL_OK && status != AUL_BUSY && status != AUL_NO_MEMORY && status != AUL_DISK_FULL; }
+static bool is_final(int status) {
+    return status != AUL_OK && status != AUL_BUSY && status != AUL_NO_MEMORY &&
+           status != AUL_DISK_FULL;
+}
 
 /* One round of work. Returns whether there is something to do again in a while. */
 static bool work(aul_store *store, u64 *oldest_unsynced) {
@@ -153,7 +157,8 @@ static bool work(aul_store *store, u64 *oldest_unsynced) {
     aul_error error = {0};
     pthread_mutex_lock(&log->lock);
     u64 logged = log->logged;
-    bool failed = log->failed, full = log->sync_head && log->sync_head->next && log->sync_head->next->filled;
+    bool failed = log->failed,
+         full = log->sync_head && log->sync_head->next && log->sync_head->next->filled;
     bool unsynced = log->written > atomic_load(&log->durable);
     pthread_mutex_unlock(&log->lock);
     if (failed) return false;
@@ -165,10 +170,10 @@ static bool work(aul_store *store, u64 *oldest_unsynced) {
         *oldest_unsynced = 0;
         unsynced = false;
     }
-    u64 sealed = 0, segments;
-    int status = seal_full(store, &sealed, &segments, &error);
+    u64 sealed = 0;
+    int status = seal_full(store, &sealed, &error);
     keeper->unlisted += sealed;
-    if (!status && keeper->unlisted && keeper->unlisted * MANIFEST_SHARE >= segments) {
+    if (!status && keeper->unlisted >= UNLISTED_MAX) {
         status = aul_store_write_manifest(store, 0, &error);
         if (!status) keeper->unlisted = 0;
     }
@@ -207,7 +212,8 @@ static void *run(void *argument) {
 
 int aul_keeper_start(aul_store *store) {
     aul_keeper *keeper = &store->keeper;
-    if (pthread_mutex_init(&keeper->lock, NULL) || aul_cond_init(&keeper->wake)) return AUL_NO_MEMORY;
+    if (pthread_mutex_init(&keeper->lock, NULL) || aul_cond_init(&keeper->wake))
+        return AUL_NO_MEMORY;
     if (pthread_create(&keeper->thread, NULL, run, store)) return AUL_NO_MEMORY;
     keeper->running = true;
     return AUL_OK;

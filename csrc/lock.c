@@ -1,12 +1,13 @@
 /* lock.c: one writer at a time.
  *
- * The file LOCK carries a POSIX record lock of the writing process; it ends with the process, whatever ends it. Such locks do not
- * hold between handles of one process, and closing any descriptor of the file drops them, so a registry keeps the process's
- * own volumes by device and inode: a second writer is refused there, and a reader borrows the writer's descriptor.
+ * The file LOCK carries a POSIX record lock of the writing process; it ends with the process,
+ * whatever ends it. Such locks do not hold between handles of one process, and closing any
+ * descriptor of the file drops them, so a registry keeps the process's own volumes by device and
+ * inode: a second writer is refused there, and a reader borrows the writer's descriptor.
  *
- * LOCK, one block: 0 "AULLOCK1", 8 u64 pid, 16 u64 since, 24 host (64 bytes), 88 volume id (16 bytes), 104 u64 epoch, 112 u64 durable LSN:
- * the word that the writer keeps up to date through a shared mapping, only ever after the sync that made it true.
- */
+ * LOCK, one block: 0 "AULLOCK1", 8 u64 pid, 16 u64 since, 24 host (64 bytes), 88 volume id (16
+ * bytes), 104 u64 epoch, 112 u64 durable LSN: the word that the writer keeps up to date through
+ * a shared mapping, only ever after the sync that made it true. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -31,8 +32,8 @@ static slot registry[VOLUMES_MAX];
 static slot *find(u64 device, u64 inode) {
     for (int i = 0; i < VOLUMES_MAX; i++) {
         slot *candidate = &registry[i];
-        if (candidate->used && candidate->fork_generation == aul_fork_generation() && candidate->device == device &&
-            candidate->inode == inode)
+        if (candidate->used && candidate->fork_generation == aul_fork_generation() &&
+            candidate->device == device && candidate->inode == inode)
             return candidate;
     }
     return NULL;
@@ -40,13 +41,16 @@ static slot *find(u64 device, u64 inode) {
 
 static slot *find_free(void) {
     for (int i = 0; i < VOLUMES_MAX; i++)
-        if (!registry[i].used || registry[i].fork_generation != aul_fork_generation()) return &registry[i];
+        if (!registry[i].used || registry[i].fork_generation != aul_fork_generation())
+            return &registry[i];
     return NULL;
 }
 
 static int locked_by(const aul_lock_holder *holder, const char *path, aul_error *error) {
-    aul_fail(error, AUL_LOCKED, "%s is open for writing by process %llu on %s: close it there, or open with read_only=True", path,
-             (unsigned long long)holder->pid, holder->host);
+    aul_fail(
+        error, AUL_LOCKED,
+        "%s is open for writing by process %llu on %s: close it there, or open with read_only=True",
+        path, (unsigned long long)holder->pid, holder->host);
     if (error) {
         error->pid = holder->pid;
         error->since_ns = holder->since_ns;
@@ -73,7 +77,8 @@ static int take_file(aul_store *store, slot *mine, aul_error *error) {
     char path[AUL_PATH_BYTES];
     snprintf(path, sizeof path, "%s/LOCK", store->path);
     int failed = disk->open(disk->context, path, AUL_DISK_WRITE, &mine->file);
-    if (failed == ENOENT) failed = disk->open(disk->context, path, AUL_DISK_WRITE | AUL_DISK_CREATE, &mine->file);
+    if (failed == ENOENT)
+        failed = disk->open(disk->context, path, AUL_DISK_WRITE | AUL_DISK_CREATE, &mine->file);
     if (failed) return aul_fail_os(error, failed, "opening the lock file", path);
     failed = disk->lock(disk->context, mine->file);
     if (failed == EAGAIN) {
@@ -89,10 +94,11 @@ static int take_file(aul_store *store, slot *mine, aul_error *error) {
     memcpy(who + 16, mine->holder.host, 64);
     u64 size = 0;
     if (!failed) failed = disk->size(disk->context, mine->file, &size);
-    if (!failed && size < LOCK_BYTES) failed = disk->allocate(disk->context, mine->file, LOCK_BYTES);
+    if (!failed && size < LOCK_BYTES) failed = aul_disk_allocate(disk, mine->file, LOCK_BYTES);
     if (!failed) failed = aul_disk_write(disk, mine->file, who, sizeof who, 8);
     if (!failed) failed = aul_disk_write(disk, mine->file, MAGIC, 8, 0);
-    if (!failed) failed = disk->map_word(disk->context, mine->file, WORD_AT, &store->log.shared_durable);
+    if (!failed)
+        failed = disk->map_word(disk->context, mine->file, WORD_AT, &store->log.shared_durable);
     if (!failed) return AUL_OK;
     disk->close(disk->context, mine->file);
     return aul_fail_os(error, failed, "taking the volume's lock", path);
@@ -109,7 +115,8 @@ int aul_lock_take(aul_store *store, aul_error *error) {
     if (other)
         status = locked_by(&other->holder, store->path, error);
     else if (!mine)
-        status = aul_fail(error, AUL_NO_MEMORY, "more than %d volumes are open for writing in this process", VOLUMES_MAX);
+        status = aul_fail(error, AUL_NO_MEMORY,
+                          "more than %d volumes are open for writing in this process", VOLUMES_MAX);
     else
         status = take_file(store, mine, error);
     if (!status) {
@@ -175,7 +182,8 @@ int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *er
     }
     pthread_mutex_unlock(&registry_lock);
     if (failed) return aul_fail_os(error, failed, "reading the lock file", store->path);
-    if (memcmp(block + 88, store->manifest.volume_id, AUL_ID_BYTES) == 0 && get64(block + 104) == store->manifest.epoch)
+    if (memcmp(block + 88, store->manifest.volume_id, AUL_ID_BYTES) == 0 &&
+        get64(block + 104) == store->manifest.epoch)
         *lsn = get64(block + WORD_AT);
     return AUL_OK;
 }

@@ -1,16 +1,18 @@
 /* log.c: appending to the log.
  *
- * The active segment's tail is kept as an image in memory. A commit claims its LSNs, copies its frames into the image, adds its
- * records to the index and gives up the writer's place; only then does it wait. Whoever waits first leads: it writes all that the
- * image has and the file has not, syncs, and everybody whose commit was in it is durable (group commit, early lock release).
- * Writing and syncing are separate turns, so that a commit with durability "os" does not wait for another's sync.
+ * The active segment's tail is kept as an image in memory. A commit claims its LSNs, copies its
+ * frames into the image, adds its records to the index and gives up the writer's place; only
+ * then does it wait. Whoever waits first leads: it writes all that the image has and the file
+ * has not, syncs, and everybody whose commit was in it is durable (group commit, early lock
+ * release). Writing and syncing are separate turns, so that a commit with durability "os" does
+ * not wait for another's sync.
  *
- * A batch that does not fit the active segment and is larger than AUL_BULK_BYTES goes from the transaction's buffers straight to
- * unprepared files, a batch spanning as many as it needs.
+ * A batch that does not fit the active segment and is larger than AUL_BULK_BYTES goes from the
+ * transaction's buffers straight to unprepared files, a batch spanning as many as it needs.
  *
- * A failed write or sync is final: nothing is written any more, the visible LSN falls back to the durable one, and what was logged in
- * between has an unknown outcome. Space is secured before LSNs are claimed, so a full disk refuses a commit and ends nothing.
- */
+ * A failed write or sync is final: nothing is written any more, the visible LSN falls back to
+ * the durable one, and what was logged in between has an unknown outcome. Space is secured
+ * before LSNs are claimed, so a full disk refuses a commit and ends nothing. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -38,15 +40,18 @@ int aul_cond_init(pthread_cond_t *condition) {
 #endif
 }
 
-bool aul_wait_until(aul_store *store, pthread_cond_t *condition, pthread_mutex_t *lock, u64 deadline) {
+bool aul_wait_until(aul_store *store, pthread_cond_t *condition, pthread_mutex_t *lock,
+                    u64 deadline) {
     u64 now = store->disk->monotonic(store->disk->context);
     if (now >= deadline) return false;
 #if defined(__APPLE__)
     u64 left = deadline - now;
-    struct timespec time = {.tv_sec = (time_t)(left / 1000000000u), .tv_nsec = (long)(left % 1000000000u)};
+    struct timespec time = {.tv_sec = (time_t)(left / 1000000000u),
+                            .tv_nsec = (long)(left % 1000000000u)};
     pthread_cond_timedwait_relative_np(condition, lock, &time);
 #else
-    struct timespec time = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
+    struct timespec time = {.tv_sec = (time_t)(deadline / 1000000000u),
+                            .tv_nsec = (long)(deadline % 1000000000u)};
     pthread_cond_timedwait(condition, lock, &time);
 #endif
     return true;
@@ -54,7 +59,8 @@ bool aul_wait_until(aul_store *store, pthread_cond_t *condition, pthread_mutex_t
 
 int aul_log_init(aul_store *store) {
     aul_log *log = &store->log;
-    if (pthread_mutex_init(&log->lock, NULL) || aul_cond_init(&log->changed) || aul_cond_init(&log->writer_free))
+    if (pthread_mutex_init(&log->lock, NULL) || aul_cond_init(&log->changed) ||
+        aul_cond_init(&log->writer_free))
         return AUL_NO_MEMORY;
     log->next_lsn = 1;
     return AUL_OK;
@@ -67,7 +73,7 @@ void aul_log_destroy(aul_store *store) {
     pthread_cond_destroy(&log->writer_free);
 }
 
-/* The writer's place ------------------------------------------------------------------------------------------------ */
+/* The writer's place */
 
 static bool try_claim(aul_log *log) {
     u32 nobody = 0;
@@ -77,7 +83,8 @@ static bool try_claim(aul_log *log) {
 int aul_log_claim_writer(aul_store *store, u32 wait_ms, aul_error *error) {
     aul_log *log = &store->log;
     for (int round = 0; round < SPIN_ROUNDS; round++) {
-        if (atomic_load_explicit(&log->writer, memory_order_relaxed) == 0 && try_claim(log)) return AUL_OK;
+        if (atomic_load_explicit(&log->writer, memory_order_relaxed) == 0 && try_claim(log))
+            return AUL_OK;
         RELAX();
     }
     u64 deadline = store->disk->monotonic(store->disk->context) + wait_ms * 1000000ull;
@@ -89,7 +96,8 @@ int aul_log_claim_writer(aul_store *store, u32 wait_ms, aul_error *error) {
     atomic_fetch_sub(&log->writer_waiters, 1);
     pthread_mutex_unlock(&log->lock);
     if (claimed) return AUL_OK;
-    if (atomic_load(&store->state) != AUL_STATE_OPEN) return aul_fail(error, AUL_CLOSED, "the volume has been closed");
+    if (atomic_load(&store->state) != AUL_STATE_OPEN)
+        return aul_fail(error, AUL_CLOSED, "the volume has been closed");
     return aul_fail(error, AUL_BUSY, "another transaction has the writer's place");
 }
 
@@ -102,7 +110,7 @@ void aul_log_release_writer(aul_store *store) {
     pthread_mutex_unlock(&log->lock);
 }
 
-/* Failing ------------------------------------------------------------------------------------------------------------- */
+/* Failing */
 
 void aul_log_fail(aul_store *store, int os_errno) {
     aul_log *log = &store->log;
@@ -132,7 +140,7 @@ static int unknown_outcome(aul_store *store, u64 lsn, aul_error *error) {
     return AUL_UNKNOWN;
 }
 
-/* Writing and syncing -------------------------------------------------------------------------------------------------- */
+/* Writing and syncing */
 
 static int write_segment(aul_store *store, aul_segment *segment, u64 to) {
     u64 from = segment->written;
@@ -155,7 +163,8 @@ static void drop_image(aul_store *store, aul_segment *segment) {
     aul_release(store->disk, image);
 }
 
-/* Takes a turn at writing: all that is logged and not in the files. Called and left with log.lock held. */
+/* Takes a turn at writing: all that is logged and not in the files. Called and left with
+ * log.lock held. */
 static int write_logged(aul_store *store) {
     aul_log *log = &store->log;
     while (log->writing) pthread_cond_wait(&log->changed, &log->lock);
@@ -186,10 +195,12 @@ static int write_logged(aul_store *store) {
 }
 
 static void raise_visible(aul_log *log, u64 lsn) {
-    if (atomic_load_explicit(&log->visible, memory_order_relaxed) < lsn) atomic_store(&log->visible, lsn);
+    if (atomic_load_explicit(&log->visible, memory_order_relaxed) < lsn)
+        atomic_store(&log->visible, lsn);
 }
 
-/* Takes the turn at syncing: all that is written, and what is logged is written first. Called and left with log.lock held. */
+/* Takes the turn at syncing: all that is written, and what is logged is written first. Called
+ * and left with log.lock held. */
 static int sync_logged(aul_store *store) {
     aul_log *log = &store->log;
     log->syncing = true;
@@ -222,7 +233,8 @@ static int sync_logged(aul_store *store) {
             log->durable_bytes = target_bytes;
             atomic_store(&log->durable, target);
             raise_visible(log, target);
-            if (log->shared_durable) atomic_store_explicit(log->shared_durable, target, memory_order_release);
+            if (log->shared_durable)
+                atomic_store_explicit(log->shared_durable, target, memory_order_release);
         }
     }
     log->syncing = false;
@@ -260,7 +272,8 @@ int aul_log_wait_durable(aul_store *store, u64 lsn, u32 wait_ms, aul_error *erro
             sync_logged(store);
             continue;
         }
-        if (!deadline) deadline = store->disk->monotonic(store->disk->context) + wait_ms * 1000000ull;
+        if (!deadline)
+            deadline = store->disk->monotonic(store->disk->context) + wait_ms * 1000000ull;
         if (!aul_wait_until(store, &log->changed, &log->lock, deadline)) {
             status = aul_fail(error, AUL_PENDING, "not durable yet");
             if (error) error->lsn = lsn;
@@ -271,12 +284,12 @@ int aul_log_wait_durable(aul_store *store, u64 lsn, u32 wait_ms, aul_error *erro
     return status;
 }
 
-/* Segments ------------------------------------------------------------------------------------------------------------ */
+/* Segments */
 
-/* The segment's file: the spare, or a new one with space for `capacity` bytes, or for less when the disk has no more, but never for
- * less than `least`. */
-static int make_file(aul_store *store, aul_segment *segment, u64 capacity, u64 least, bool use_spare, int *file,
-                     aul_error *error) {
+/* The segment's file: the spare, or a new one with space for `capacity` bytes, or for less when
+ * the disk has no more, but never for less than `least`. */
+static int make_file(aul_store *store, aul_segment *segment, u64 capacity, u64 least,
+                     bool use_spare, int *file, aul_error *error) {
     aul_disk *disk = store->disk;
     char path[AUL_PATH_BYTES], spare[AUL_PATH_BYTES];
     aul_files_path(&store->files, segment->name, path, sizeof path);
@@ -291,11 +304,12 @@ static int make_file(aul_store *store, aul_segment *segment, u64 capacity, u64 l
     }
     int failed = disk->open(disk->context, path, AUL_DISK_WRITE | AUL_DISK_CREATE, file);
     if (failed) return aul_fail_os(error, failed, "creating a log segment", path);
-    failed = disk->allocate(disk->context, *file, capacity);
-    if (aul_disk_is_full(failed) && capacity > AUL_SEGMENT_BYTES_FIRST && least <= AUL_SEGMENT_BYTES_FIRST)
-        failed = disk->allocate(disk->context, *file, capacity = AUL_SEGMENT_BYTES_FIRST);
+    failed = aul_disk_allocate(disk, *file, capacity);
+    if (aul_disk_is_full(failed) && capacity > AUL_SEGMENT_BYTES_FIRST &&
+        least <= AUL_SEGMENT_BYTES_FIRST)
+        failed = aul_disk_allocate(disk, *file, capacity = AUL_SEGMENT_BYTES_FIRST);
     if (aul_disk_is_full(failed) && capacity > least)
-        failed = disk->allocate(disk->context, *file, capacity = least);
+        failed = aul_disk_allocate(disk, *file, capacity = least);
     if (failed) {
         disk->close(disk->context, *file);
         disk->unlink(disk->context, path);
@@ -316,8 +330,9 @@ static void unmake_segment(aul_store *store, aul_segment *segment, bool has_file
 }
 
 /* A segment that is not yet in index and chain. */
-static int create_segment(aul_store *store, u64 first_lsn, const u8 previous_id[AUL_ID_BYTES], u64 capacity, u64 least,
-                          bool use_spare, aul_segment **out, aul_error *error) {
+static int create_segment(aul_store *store, u64 first_lsn, const u8 previous_id[AUL_ID_BYTES],
+                          u64 capacity, u64 least, bool use_spare, aul_segment **out,
+                          aul_error *error) {
     aul_disk *disk = store->disk;
     aul_segment *segment = aul_segment_new(disk);
     if (segment) segment->part = aul_part_new(disk);
@@ -351,7 +366,8 @@ static int create_segment(aul_store *store, u64 first_lsn, const u8 previous_id[
     return AUL_OK;
 }
 
-static int give_image(aul_store *store, aul_segment *segment, u64 start, u64 bytes, aul_error *error) {
+static int give_image(aul_store *store, aul_segment *segment, u64 start, u64 bytes,
+                      aul_error *error) {
     u8 *image = aul_alloc(store->disk, bytes);
     if (!image) return aul_fail(error, AUL_NO_MEMORY, "no memory for the log's tail");
     pthread_rwlock_wrlock(&store->index.lock);
@@ -364,7 +380,8 @@ static int give_image(aul_store *store, aul_segment *segment, u64 start, u64 byt
 /* Puts a new segment behind the active one. The writer's place and nothing else is held. */
 static int link_segment(aul_store *store, aul_segment *segment, aul_error *error) {
     aul_log *log = &store->log;
-    if (aul_page_index_append(&store->index, segment)) return aul_fail(error, AUL_NO_MEMORY, "no memory for a log segment");
+    if (aul_page_index_append(&store->index, segment))
+        return aul_fail(error, AUL_NO_MEMORY, "no memory for a log segment");
     pthread_mutex_lock(&log->lock);
     if (log->active) log->active->next = segment;
     if (!log->write_head) log->write_head = segment;
@@ -375,14 +392,16 @@ static int link_segment(aul_store *store, aul_segment *segment, aul_error *error
     return AUL_OK;
 }
 
-int aul_log_new_segment(aul_store *store, u64 capacity, u64 least, bool may_use_spare, aul_segment **out, aul_error *error) {
+int aul_log_new_segment(aul_store *store, u64 capacity, u64 least, bool may_use_spare,
+                        aul_segment **out, aul_error *error) {
     aul_log *log = &store->log;
     aul_segment *segment;
     pthread_mutex_lock(&log->lock);
     bool use_spare = may_use_spare && log->spare_ready;
     if (use_spare) log->spare_ready = false;
     pthread_mutex_unlock(&log->lock);
-    int status = create_segment(store, log->next_lsn, log->last_id, capacity, least, use_spare, &segment, error);
+    int status = create_segment(store, log->next_lsn, log->last_id, capacity, least, use_spare,
+                                &segment, error);
     if (status) return status;
     segment->previous_lsn = log->last_commit;
     status = give_image(store, segment, 0, segment->capacity, error);
@@ -410,7 +429,7 @@ void aul_log_resume(aul_store *store, u64 last_lsn, const aul_summary *last) {
     atomic_store(&log->visible, last->last_commit);
 }
 
-/* Appending ------------------------------------------------------------------------------------------------------------ */
+/* Appending */
 
 static u64 footer_bytes_after(const aul_segment *segment, const aul_log_batch *batch) {
     const aul_part *part = segment->part;
@@ -419,7 +438,8 @@ static u64 footer_bytes_after(const aul_segment *segment, const aul_log_batch *b
 }
 
 static bool fits(const aul_segment *segment, const aul_log_batch *batch, u64 bytes) {
-    return segment && segment->filled + bytes + footer_bytes_after(segment, batch) <= segment->capacity;
+    return segment &&
+           segment->filled + bytes + footer_bytes_after(segment, batch) <= segment->capacity;
 }
 
 /* Bytes of frame i's payload before its first record. */
@@ -445,22 +465,26 @@ static u64 finish_batch(aul_store *store, aul_log_batch *batch) {
     memcpy(header.volume_id, store->manifest.volume_id, AUL_ID_BYTES);
     aul_frame_buffer *first = &batch->frames[0];
     aul_batch_encode(first->memory + first->records_start - header.header_bytes, &header);
-    for (size_t i = 0; i < batch->frame_count; i++) bytes += aul_frame_bytes(front_bytes(batch, i) + batch->frames[i].records_bytes);
+    for (size_t i = 0; i < batch->frame_count; i++)
+        bytes += aul_frame_bytes(front_bytes(batch, i) + batch->frames[i].records_bytes);
     return bytes;
 }
 
-/* Writes frame i's header in front of its payload for its place in a segment. *start is where the frame begins in memory. */
-static u64 place_frame(aul_store *store, aul_log_batch *batch, size_t i, const aul_segment *segment, u64 offset,
-                       u8 **start) {
+/* Writes frame i's header in front of its payload for its place in a segment. *start is where
+ * the frame begins in memory. */
+static u64 place_frame(aul_store *store, aul_log_batch *batch, size_t i, const aul_segment *segment,
+                       u64 offset, u8 **start) {
     aul_frame_buffer *buffer = &batch->frames[i];
     u32 front = front_bytes(batch, i);
     u8 *payload = buffer->memory + buffer->records_start - front;
     aul_frame frame = {.first_lsn = buffer->first_lsn,
                        .epoch = segment->epoch,
-                       .durable_before = atomic_load_explicit(&store->log.durable, memory_order_relaxed),
+                       .durable_before =
+                           atomic_load_explicit(&store->log.durable, memory_order_relaxed),
                        .payload_bytes = front + buffer->records_bytes,
                        .records = buffer->records,
-                       .flags = (i == 0 ? AUL_FRAME_FIRST : 0) | (i + 1 == batch->frame_count ? AUL_FRAME_LAST : 0)};
+                       .flags = (i == 0 ? AUL_FRAME_FIRST : 0) |
+                                (i + 1 == batch->frame_count ? AUL_FRAME_LAST : 0)};
     frame.payload_crc = aul_crc32c(0, payload, frame.payload_bytes);
     *start = payload - AUL_FRAME_HEADER;
     aul_frame_encode(*start, &frame, segment->id, offset);
@@ -470,12 +494,15 @@ static u64 place_frame(aul_store *store, aul_log_batch *batch, size_t i, const a
 }
 
 /* Adds the records of frame i, which is at `offset`, to the index; returns the frame's end. */
-static u64 index_frame(aul_store *store, const aul_log_batch *batch, size_t i, aul_segment *segment, u64 offset) {
+static u64 index_frame(aul_store *store, const aul_log_batch *batch, size_t i, aul_segment *segment,
+                       u64 offset) {
     const aul_frame_buffer *frame = &batch->frames[i];
     u32 front = front_bytes(batch, i), payload_bytes = front + frame->records_bytes;
-    aul_part_add_records(segment->part, store->page_size, frame->memory + frame->records_start - front, payload_bytes,
-                         front, frame->first_lsn, offset + AUL_FRAME_HEADER);
-    atomic_store_explicit(&segment->last_lsn, frame->first_lsn + frame->records - 1, memory_order_relaxed);
+    aul_part_add_records(segment->part, store->page_size,
+                         frame->memory + frame->records_start - front, payload_bytes, front,
+                         frame->first_lsn, frame->records, offset + AUL_FRAME_HEADER);
+    atomic_store_explicit(&segment->last_lsn, frame->first_lsn + frame->records - 1,
+                          memory_order_relaxed);
     return offset + aul_frame_bytes(payload_bytes);
 }
 
@@ -505,7 +532,8 @@ static void publish(aul_store *store, const aul_log_batch *batch, u64 bytes, boo
     log->last_time_ns = batch->time_ns;
     log->end_pages = batch->end_pages;
     atomic_fetch_add_explicit(&log->commits, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&log->records, batch->last_lsn - batch->first_lsn + 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&log->records, batch->last_lsn - batch->first_lsn + 1,
+                              memory_order_relaxed);
     atomic_fetch_add_explicit(&log->bytes, bytes, memory_order_relaxed);
 }
 
@@ -516,7 +544,9 @@ static int append_to_image(aul_store *store, aul_log_batch *batch, u64 bytes, au
     pthread_rwlock_wrlock(&store->index.lock);
     int status = aul_part_reserve(segment->part, batch->entries, batch->truncates, 1);
     pthread_rwlock_unlock(&store->index.lock);
-    if (status) return aul_fail(error, AUL_NO_MEMORY, "no memory for the index of %llu records", (unsigned long long)batch->entries);
+    if (status)
+        return aul_fail(error, AUL_NO_MEMORY, "no memory for the index of %llu records",
+                        (unsigned long long)batch->entries);
     u64 offset = batch_offset;
     for (size_t i = 0; i < batch->frame_count; i++) {
         u8 *start;
@@ -528,7 +558,8 @@ static int append_to_image(aul_store *store, aul_log_batch *batch, u64 bytes, au
     /* Indexed before it is published: whoever sees the LSN finds the records. */
     pthread_rwlock_wrlock(&store->index.lock);
     offset = batch_offset;
-    for (size_t i = 0; i < batch->frame_count; i++) offset = index_frame(store, batch, i, segment, offset);
+    for (size_t i = 0; i < batch->frame_count; i++)
+        offset = index_frame(store, batch, i, segment, offset);
     index_commit(segment, batch, batch_offset);
     pthread_rwlock_unlock(&store->index.lock);
     pthread_mutex_lock(&log->lock);
@@ -542,17 +573,23 @@ static int append_to_image(aul_store *store, aul_log_batch *batch, u64 bytes, au
     if (failed) return refuse_failed(store, error);
     /* Now is the time for a spare segment: the keeper knows the conditions. */
     bool half = batch_offset < segment->capacity / 2 && offset >= segment->capacity / 2;
-    if (half || (logged_before < AUL_PREPARE_AFTER_BYTES && logged_before + bytes >= AUL_PREPARE_AFTER_BYTES)) aul_keeper_wake(store);
+    if (half || (logged_before < AUL_PREPARE_AFTER_BYTES &&
+                 logged_before + bytes >= AUL_PREPARE_AFTER_BYTES))
+        aul_keeper_wake(store);
     return AUL_OK;
 }
 
 /* Gives a segment that has no frame yet another size: a second one could not have its name. */
-static int resize_empty(aul_store *store, aul_segment *segment, u64 capacity, u64 least, aul_error *error) {
+static int resize_empty(aul_store *store, aul_segment *segment, u64 capacity, u64 least,
+                        aul_error *error) {
     aul_disk *disk = store->disk;
-    int failed = disk->allocate(disk->context, segment->file, capacity);
-    if (failed && capacity > least) failed = disk->allocate(disk->context, segment->file, capacity = least);
-    if (failed) return aul_fail_os(error, failed, "securing space for a log segment", segment->name);
-    segment->capacity = aul_max(segment->capacity, capacity);
+    int failed = aul_disk_allocate(disk, segment->file, capacity);
+    if (failed && capacity > least)
+        failed = aul_disk_allocate(disk, segment->file, capacity = least);
+    if (failed)
+        return aul_fail_os(error, failed, "securing space for a log segment", segment->name);
+    segment->capacity = capacity;
+    drop_image(store, segment); /* it is as large as the old capacity was */
     return AUL_OK;
 }
 
@@ -567,12 +604,15 @@ typedef struct {
 } bulk_plan;
 
 static void undo_plan(aul_store *store, bulk_plan *plan) {
-    for (size_t i = plan->first_is_active ? 1 : 0; i < plan->count; i++) unmake_segment(store, plan->segments[i], true);
+    for (size_t i = plan->first_is_active ? 1 : 0; i < plan->count; i++)
+        unmake_segment(store, plan->segments[i], true);
 }
 
-/* Frames [at, ..) that fit a file of `room` bytes behind `used` ones, with the footer that they will need. */
-static size_t frames_that_fit(const aul_log_batch *batch, size_t at, u64 used, u64 room, u64 entries_before,
-                              u64 commits_before, u64 truncates_before, u64 *bytes) {
+/* Frames [at, ..) that fit a file of `room` bytes behind `used` ones, with the footer that they
+ * will need. */
+static size_t frames_that_fit(const aul_log_batch *batch, size_t at, u64 used, u64 room,
+                              u64 entries_before, u64 commits_before, u64 truncates_before,
+                              u64 *bytes) {
     u64 entries = entries_before, total = 0;
     size_t i = at;
     for (; i < batch->frame_count; i++) {
@@ -588,21 +628,22 @@ static size_t frames_that_fit(const aul_log_batch *batch, size_t at, u64 used, u
 }
 
 /* Adds one segment for the frames from *at on: `segment`, or a new one when it is NULL. */
-static int plan_segment(aul_store *store, aul_log_batch *batch, bulk_plan *plan, aul_segment *segment, size_t *at,
-                        const u8 *previous_id, aul_error *error) {
+static int plan_segment(aul_store *store, aul_log_batch *batch, bulk_plan *plan,
+                        aul_segment *segment, size_t *at, const u8 *previous_id, aul_error *error) {
     u64 bytes, entries = 0;
     size_t here = frames_that_fit(batch, *at, AUL_BLOCK, AUL_SEGMENT_BYTES_BULK, 0, 0, 0, &bytes);
     AUL_MUST(here > 0, error);
     if (plan->count == BATCH_SEGMENTS_MAX)
-        return aul_fail(error, AUL_TOO_LARGE, "the transaction would span more than %d log segments", BATCH_SEGMENTS_MAX);
+        return aul_fail(error, AUL_TOO_LARGE,
+                        "the transaction would span more than %d log segments", BATCH_SEGMENTS_MAX);
     for (size_t i = *at; i < *at + here; i++) entries += batch->frames[i].records;
     u64 least = AUL_BLOCK + bytes + aul_run_footer_bytes(entries, 1, batch->truncates);
     int status;
     if (segment)
         status = resize_empty(store, segment, AUL_SEGMENT_BYTES_BULK, least, error);
     else
-        status = create_segment(store, batch->frames[*at].first_lsn, previous_id, AUL_SEGMENT_BYTES_BULK, least, false,
-                                &segment, error);
+        status = create_segment(store, batch->frames[*at].first_lsn, previous_id,
+                                AUL_SEGMENT_BYTES_BULK, least, false, &segment, error);
     if (status) return status;
     if (*at == 0) segment->previous_lsn = store->log.last_commit;
     plan->segments[plan->count] = segment;
@@ -625,9 +666,10 @@ static int plan_bulk(aul_store *store, aul_log_batch *batch, bulk_plan *plan, au
     } else if (!active->image) {
         u64 bytes;
         const aul_part *part = active->part;
-        size_t here = frames_that_fit(batch, 0, active->filled, active->capacity, part->entry_count, part->commit_count,
-                                      part->truncate_count, &bytes);
-        if (here == batch->frame_count) { /* only whole: a batch of several segments begins with the first of them */
+        size_t here = frames_that_fit(batch, 0, active->filled, active->capacity, part->entry_count,
+                                      part->commit_count, part->truncate_count, &bytes);
+        /* Only whole: a batch of several segments begins with the first of them. */
+        if (here == batch->frame_count) {
             plan->segments[plan->count] = active;
             plan->frames[plan->count++] = at = here;
             plan->first_is_active = true;
@@ -642,7 +684,8 @@ static int plan_bulk(aul_store *store, aul_log_batch *batch, bulk_plan *plan, au
 }
 
 /* Writes a bulk batch's frames for one segment to its file. */
-static int write_bulk(aul_store *store, aul_log_batch *batch, size_t at, size_t frames, aul_segment *segment, u64 *end) {
+static int write_bulk(aul_store *store, aul_log_batch *batch, size_t at, size_t frames,
+                      aul_segment *segment, u64 *end) {
     u64 offset = segment->filled;
     if (segment->written == 0) {
         u8 block[AUL_BLOCK];
@@ -675,25 +718,28 @@ static int reserve_bulk(aul_store *store, aul_log_batch *batch, bulk_plan *plan,
         status = aul_part_reserve(plan->segments[i]->part, entries, batch->truncates, 1);
         pthread_rwlock_unlock(&store->index.lock);
     }
-    return status ? aul_fail(error, AUL_NO_MEMORY, "no memory for the index of a large transaction") : AUL_OK;
+    return status ? aul_fail(error, AUL_NO_MEMORY, "no memory for the index of a large transaction")
+                  : AUL_OK;
 }
 
-/* Links, fills and indexes the planned segments. A failure after the first write ends all writing. */
-static int carry_out_bulk(aul_store *store, aul_log_batch *batch, bulk_plan *plan, u64 bytes, aul_error *error) {
+/* Links, fills and indexes the planned segments. A failure after the first write ends all
+ * writing. */
+static int carry_out_bulk(aul_store *store, aul_log_batch *batch, bulk_plan *plan, u64 bytes,
+                          aul_error *error) {
     aul_log *log = &store->log;
     size_t at = 0;
     u64 batch_offset = AUL_NO_OFFSET;
     for (size_t i = 0; i < plan->count; i++) {
         aul_segment *segment = plan->segments[i];
         u64 start = aul_max(segment->filled, AUL_BLOCK), end = start;
-        if (is_empty(segment)) drop_image(store, segment);
         int failed = write_bulk(store, batch, at, plan->frames[i], segment, &end);
         if (failed) {
             pthread_mutex_lock(&log->lock);
             aul_log_fail(store, failed);
             pthread_mutex_unlock(&log->lock);
             if (!plan->first_is_active || i)
-                for (size_t left = i; left < plan->count; left++) unmake_segment(store, plan->segments[left], true);
+                for (size_t left = i; left < plan->count; left++)
+                    unmake_segment(store, plan->segments[left], true);
             return unknown_outcome(store, batch->last_lsn, error);
         }
         store->disk->start_writeback(store->disk->context, segment->file, start, end - start);
@@ -704,14 +750,17 @@ static int carry_out_bulk(aul_store *store, aul_log_batch *batch, bulk_plan *pla
                 pthread_mutex_lock(&log->lock);
                 aul_log_fail(store, ENOMEM);
                 pthread_mutex_unlock(&log->lock);
-                for (size_t left = i; left < plan->count; left++) unmake_segment(store, plan->segments[left], true);
+                for (size_t left = i; left < plan->count; left++)
+                    unmake_segment(store, plan->segments[left], true);
                 return unknown_outcome(store, batch->last_lsn, error);
             }
         }
         u64 offset = start;
         pthread_rwlock_wrlock(&store->index.lock);
-        for (size_t f = at; f < at + plan->frames[i]; f++) offset = index_frame(store, batch, f, segment, offset);
-        if (i + 1 == plan->count) index_commit(segment, batch, plan->count == 1 ? start : batch_offset);
+        for (size_t f = at; f < at + plan->frames[i]; f++)
+            offset = index_frame(store, batch, f, segment, offset);
+        if (i + 1 == plan->count)
+            index_commit(segment, batch, plan->count == 1 ? start : batch_offset);
         pthread_rwlock_unlock(&store->index.lock);
         pthread_mutex_lock(&log->lock);
         segment->filled = segment->written = end;
@@ -752,13 +801,14 @@ static int append_bulk(aul_store *store, aul_log_batch *batch, u64 bytes, aul_er
 static int make_room(aul_store *store, const aul_log_batch *batch, u64 bytes, aul_error *error) {
     aul_log *log = &store->log;
     aul_segment *active = log->active, *fresh;
-    u64 least = aul_max(AUL_BLOCK + bytes + aul_run_footer_bytes(batch->entries, 1, batch->truncates), AUL_SEGMENT_BYTES_LEAST);
+    u64 least =
+        aul_max(AUL_BLOCK + bytes + aul_run_footer_bytes(batch->entries, 1, batch->truncates),
+                AUL_SEGMENT_BYTES_LEAST);
     u64 capacity = aul_max(AUL_SEGMENT_BYTES, least);
     if (is_empty(active)) {
         if (fits(active, batch, bytes) && active->image) return AUL_OK;
         int status = resize_empty(store, active, capacity, least, error);
         if (status) return status;
-        drop_image(store, active);
         status = give_image(store, active, 0, active->capacity, error);
         if (!status) aul_segment_encode_header(active->image, active);
         return status;
@@ -768,12 +818,14 @@ static int make_room(aul_store *store, const aul_log_batch *batch, u64 bytes, au
     pthread_mutex_unlock(&log->lock);
     if (!better && fits(active, batch, bytes)) {
         if (active->image) return AUL_OK;
-        /* Behind a bulk batch: an image for the rest of its segment, or for as much of it as a segment has. */
+        /* Behind a bulk batch: an image for the rest of its segment, or for as much of it as a
+         * segment has. */
         pthread_mutex_lock(&log->lock);
         active->capacity = aul_min(active->capacity, active->filled + AUL_SEGMENT_BYTES);
         pthread_mutex_unlock(&log->lock);
         if (fits(active, batch, bytes))
-            return give_image(store, active, active->filled, active->capacity - active->filled, error);
+            return give_image(store, active, active->filled, active->capacity - active->filled,
+                              error);
     }
     return aul_log_new_segment(store, capacity, least, least <= AUL_SEGMENT_BYTES, &fresh, error);
 }

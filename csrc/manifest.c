@@ -12,10 +12,12 @@
  * Branch points of 64 bytes (history.c), then segments of 192 bytes:
  *   0  16 bytes file id, 16 volume id, 32 file id of the segment before
  *  48  u64 first LSN, 56 LSN before it, 64 epoch, 72 time of creation
- *  80  u32 state: 0 appended to, 1 sealed, 2 bounded     84 u32 crc32c of the frames' bytes (sealed)
- *  88  u64 end of frames, 96 last LSN, 104 file bytes, 112 index entries, 120 commits, 128 truncates, 136 lowest page,
- * 144  u64 highest page + 1, 152 lowest truncate, 160 last commit's time, 168 end of page space, 176 last commit LSN
- */
+ *  80  u32 state: 0 appended to, 1 sealed, 2 bounded     84 u32 crc32c of the frames' bytes
+ *  (sealed)
+ *  88  u64 end of frames, 96 last LSN, 104 file bytes, 112 index entries, 120 commits, 128
+ *  truncates, 136 lowest page,
+ * 144  u64 highest page + 1, 152 lowest truncate, 160 last commit's time, 168 end of page space,
+ * 176 last commit LSN */
 #include "manifest.h"
 
 #include <errno.h>
@@ -110,26 +112,32 @@ static int encode(aul_disk *disk, const aul_manifest *manifest, u8 **out, size_t
     put32(at + 112, branches);
     put32(at + 116, segments);
     u8 *to = at + HEADER_BYTES;
-    for (size_t i = 0; i < branches; i++, to += AUL_BRANCH_BYTES) aul_branch_encode(to, &manifest->history.items[i]);
-    for (size_t i = 0; i < segments; i++, to += SEGMENT_BYTES) encode_segment(to, manifest->segments[i]);
+    for (size_t i = 0; i < branches; i++, to += AUL_BRANCH_BYTES)
+        aul_branch_encode(to, &manifest->history.items[i]);
+    for (size_t i = 0; i < segments; i++, to += SEGMENT_BYTES)
+        encode_segment(to, manifest->segments[i]);
     put32(at + 8, aul_crc32c(0, at + 12, *bytes - 12));
     return AUL_OK;
 }
 
 static int check_version(const u8 *at, aul_error *error) {
     if (get32(at + 12) != AUL_FORMAT_VERSION)
-        return aul_fail(error, AUL_FORMAT, "the volume has format %u, this aurolog reads %u: use a newer aurolog", get32(at + 12),
-                        AUL_FORMAT_VERSION);
+        return aul_fail(error, AUL_FORMAT,
+                        "the volume has format %u, this aurolog reads %u: use a newer aurolog",
+                        get32(at + 12), AUL_FORMAT_VERSION);
     u64 unknown = get64(at + 16) & ~AUL_FEATURES_KNOWN;
     if (unknown)
-        return aul_fail(error, AUL_FORMAT, "the volume needs features that this aurolog does not know (bits %#llx): use a newer one",
+        return aul_fail(error, AUL_FORMAT,
+                        "the volume needs features that this aurolog does not know (bits %#llx): "
+                        "use a newer one",
                         (unsigned long long)unknown);
     return AUL_OK;
 }
 
 static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out, aul_error *error) {
     const char *damaged = "the MANIFEST is damaged: restore it from a copy";
-    if (bytes < HEADER_BYTES || memcmp(at, MAGIC, 8) != 0 || get32(at + 8) != aul_crc32c(0, at + 12, bytes - 12))
+    if (bytes < HEADER_BYTES || memcmp(at, MAGIC, 8) != 0 ||
+        get32(at + 8) != aul_crc32c(0, at + 12, bytes - 12))
         return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s", damaged);
     int status = check_version(at, error);
     if (status) return status;
@@ -171,7 +179,8 @@ static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out,
 }
 
 void aul_manifest_free(aul_disk *disk, aul_manifest *manifest) {
-    for (size_t i = 0; i < manifest->segment_count; i++) aul_segment_free(disk, manifest->segments[i]);
+    for (size_t i = 0; i < manifest->segment_count; i++)
+        aul_segment_free(disk, manifest->segments[i]);
     aul_release(disk, manifest->segments);
     manifest->segments = NULL;
     manifest->segment_count = 0;
@@ -187,7 +196,8 @@ int aul_manifest_read(aul_disk *disk, const char *path, aul_manifest *out, aul_e
     snprintf(name, sizeof name, "%s/MANIFEST", path);
     int failed = disk->open(disk->context, name, 0, &file);
     if (failed == ENOENT || failed == ENOTDIR)
-        return aul_fail(error, AUL_NOT_A_VOLUME, "%s is no aurolog volume: it has no MANIFEST", path);
+        return aul_fail(error, AUL_NOT_A_VOLUME, "%s is no aurolog volume: it has no MANIFEST",
+                        path);
     if (failed) return aul_fail_os(error, failed, "opening the MANIFEST", name);
     failed = disk->size(disk->context, file, &size);
     size_t done = 0;
@@ -198,7 +208,8 @@ int aul_manifest_read(aul_disk *disk, const char *path, aul_manifest *out, aul_e
     if (failed)
         status = aul_fail_os(error, failed, "reading the MANIFEST", name);
     else if (!bytes)
-        status = aul_fail(error, AUL_NO_MEMORY, "no memory to read a MANIFEST of %llu bytes", (unsigned long long)size);
+        status = aul_fail(error, AUL_NO_MEMORY, "no memory to read a MANIFEST of %llu bytes",
+                          (unsigned long long)size);
     else
         status = decode(disk, bytes, done, out, error);
     aul_release(disk, bytes);
@@ -207,10 +218,12 @@ int aul_manifest_read(aul_disk *disk, const char *path, aul_manifest *out, aul_e
 }
 
 /* Writes the new manifest beside the old one and makes it durable. */
-static int write_beside(aul_disk *disk, const char *name, const u8 *bytes, size_t count, aul_error *error) {
+static int write_beside(aul_disk *disk, const char *name, const u8 *bytes, size_t count,
+                        aul_error *error) {
     int file;
     int failed = disk->unlink(disk->context, name);
-    if (failed && failed != ENOENT) return aul_fail_os(error, failed, "removing an old MANIFEST.new", name);
+    if (failed && failed != ENOENT)
+        return aul_fail_os(error, failed, "removing an old MANIFEST.new", name);
     failed = disk->open(disk->context, name, AUL_DISK_WRITE | AUL_DISK_CREATE, &file);
     if (failed) return aul_fail_os(error, failed, "creating MANIFEST.new", name);
     failed = aul_disk_write(disk, file, bytes, count, 0);
@@ -220,7 +233,8 @@ static int write_beside(aul_disk *disk, const char *name, const u8 *bytes, size_
     return failed ? aul_fail_os(error, failed, "writing MANIFEST.new", name) : AUL_OK;
 }
 
-int aul_manifest_write(aul_disk *disk, const char *path, const aul_manifest *manifest, aul_error *error) {
+int aul_manifest_write(aul_disk *disk, const char *path, const aul_manifest *manifest,
+                       aul_error *error) {
     char from[PATH_MAX_BYTES], to[PATH_MAX_BYTES];
     u8 *bytes;
     size_t count;

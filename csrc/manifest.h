@@ -1,7 +1,7 @@
-/* manifest.h: the one small file that says which segments make the volume. What it does not name does not exist, except
- * the segments that follow its last one by their headers (same epoch, previous file id). It is replaced whole: written beside,
- * synced, renamed, and the directory synced.
- */
+/* manifest.h: the one small file that says which segments make the volume. What it does not name
+ * does not exist, except the segments that follow its last one by their headers (same epoch,
+ * previous file id). It is replaced whole: written beside, synced, renamed, and the directory
+ * synced. */
 #ifndef AUL_MANIFEST_H
 #define AUL_MANIFEST_H
 
@@ -23,8 +23,10 @@ typedef struct {
 
 /* Reads <path>/MANIFEST. AUL_NOT_A_VOLUME when there is none. */
 int aul_manifest_read(aul_disk *disk, const char *path, aul_manifest *out, aul_error *error);
-/* Replaces it. AUL_DISK_FULL leaves the old one in force; any other failure leaves it unknown which one is. */
-int aul_manifest_write(aul_disk *disk, const char *path, const aul_manifest *manifest, aul_error *error);
+/* Replaces it. AUL_DISK_FULL leaves the old one in force; any other failure leaves it unknown
+ * which one is. */
+int aul_manifest_write(aul_disk *disk, const char *path, const aul_manifest *manifest,
+                       aul_error *error);
 /* Frees the history, the list and the segments that are still in it. */
 void aul_manifest_free(aul_disk *disk, aul_manifest *manifest);
 

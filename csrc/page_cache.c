@@ -43,7 +43,9 @@ struct aul_pin {
 
 static inline u64 hash_page(u64 page) { return (page * 0x9e3779b97f4a7c15ull) >> 20; }
 
-static inline shard *shard_of(aul_page_cache *cache, u64 hash) { return &cache->shards[hash & (cache->shard_count - 1)]; }
+static inline shard *shard_of(aul_page_cache *cache, u64 hash) {
+    return &cache->shards[hash & (cache->shard_count - 1)];
+}
 
 static inline u32 *bucket_of(shard *s, u64 hash) { return &s->buckets[hash >> 4 & s->bucket_mask]; }
 
@@ -83,7 +85,8 @@ aul_page_cache *aul_page_cache_new(aul_disk *disk, u64 bytes, u32 page_size) {
     cache->page_size = page_size;
     cache->fork_generation = aul_fork_generation();
     cache->shard_count = 1;
-    while (cache->shard_count < SHARDS_MAX && pages / (cache->shard_count * 2) >= SHARD_PAGES_MIN) cache->shard_count *= 2;
+    while (cache->shard_count < SHARDS_MAX && pages / (cache->shard_count * 2) >= SHARD_PAGES_MIN)
+        cache->shard_count *= 2;
     u64 each = pages / cache->shard_count;
     cache->pages_per_slab = (u32)aul_min(SLAB_BYTES / page_size, each);
     for (u32 i = 0; i < cache->shard_count; i++)
@@ -103,13 +106,15 @@ static cached_page *find(shard *s, u64 hash, u64 page, u64 lsn) {
     cached_page *best = NULL;
     for (u32 at = *bucket_of(s, hash); at != NONE; at = s->pages[at].next) {
         cached_page *candidate = &s->pages[at];
-        if (candidate->page == page && candidate->version <= lsn && (!best || candidate->version > best->version))
+        if (candidate->page == page && candidate->version <= lsn &&
+            (!best || candidate->version > best->version))
             best = candidate;
     }
     return best;
 }
 
-int aul_page_cache_get(aul_page_cache *cache, u64 page, u64 lsn, u8 *out, u64 *version, u64 *checked) {
+int aul_page_cache_get(aul_page_cache *cache, u64 page, u64 lsn, u8 *out, u64 *version,
+                       u64 *checked) {
     u64 hash = hash_page(page);
     shard *s = shard_of(cache, hash);
     int status = AUL_END;
@@ -180,8 +185,8 @@ static cached_page *evict(shard *s) {
     return NULL;
 }
 
-static cached_page *put_locked(aul_page_cache *cache, shard *s, u64 page, u64 version, u64 checked, const u8 *data,
-                               bool keep_older) {
+static cached_page *put_locked(aul_page_cache *cache, shard *s, u64 page, u64 version, u64 checked,
+                               const u8 *data, bool keep_older) {
     u64 hash = hash_page(page);
     cached_page *old = find(s, hash, page, version);
     if (old && old->version == version) {
@@ -208,7 +213,8 @@ static cached_page *put_locked(aul_page_cache *cache, shard *s, u64 page, u64 ve
     return to;
 }
 
-void aul_page_cache_put(aul_page_cache *cache, u64 page, u64 version, u64 checked, const u8 *data, bool keep_older) {
+void aul_page_cache_put(aul_page_cache *cache, u64 page, u64 version, u64 checked, const u8 *data,
+                        bool keep_older) {
     shard *s = shard_of(cache, hash_page(page));
     pthread_mutex_lock(&s->lock);
     put_locked(cache, s, page, version, checked, data, keep_older);
@@ -242,7 +248,8 @@ int aul_page_cache_pin(aul_page_cache *cache, u64 page, u64 lsn, const u8 **data
 void aul_pin_release(aul_pin *pin) {
     if (!pin) return;
     aul_page_cache *cache = pin->cache;
-    if (cache->fork_generation != aul_fork_generation()) return; /* the parent's; its locks may be held for ever here */
+    if (cache->fork_generation != aul_fork_generation())
+        return; /* the parent's; its locks may be held for ever here */
     pthread_mutex_lock(&pin->shard->lock);
     if (--pin->page->pins == 0) pin->shard->pinned--;
     pthread_mutex_unlock(&pin->shard->lock);

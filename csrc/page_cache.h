@@ -1,10 +1,11 @@
-/* page_cache.h: materialised pages, each under its version LSN. A cached page serves every view from its version up to the LSN
- * through which it was `checked`: no newer record of the page was found up to there. Commits do not touch the cache; a
- * reader beyond `checked` looks for records since and moves the bound on. So the cache is only ever a function of the log.
+/* page_cache.h: materialised pages, each under its version LSN. A cached page serves every view
+ * from its version up to the LSN through which it was `checked`: no newer record of the page was
+ * found up to there. Commits do not touch the cache; a reader beyond `checked` looks for records
+ * since and moves the bound on. So the cache is only ever a function of the log.
  *
- * Pages are spread over shards, each with a lock, a hash table and a clock hand. A pinned page is not evicted and its bytes
- * do not change; the cache outlives its owner until the last pin is released.
- */
+ * Pages are spread over shards, each with a lock, a hash table and a clock hand. A pinned page
+ * is not evicted and its bytes do not change; the cache outlives its owner until the last pin is
+ * released. */
 #ifndef AUL_PAGE_CACHE_H
 #define AUL_PAGE_CACHE_H
 
@@ -23,14 +24,17 @@ typedef struct {
 aul_page_cache *aul_page_cache_new(aul_disk *disk, u64 bytes, u32 page_size);
 void aul_page_cache_unref(aul_page_cache *cache);
 
-/* Copies the newest cached version of `page` at or below lsn to `out`. AUL_OK: it is the page as of lsn. AUL_PENDING: it is the page as
- * of *checked, records since may change it. AUL_END: nothing is cached. */
-int aul_page_cache_get(aul_page_cache *cache, u64 page, u64 lsn, u8 *out, u64 *version, u64 *checked);
+/* Copies the newest cached version of `page` at or below lsn to `out`. AUL_OK: it is the page as
+ * of lsn. AUL_PENDING: it is the page as of *checked, records since may change it. AUL_END:
+ * nothing is cached. */
+int aul_page_cache_get(aul_page_cache *cache, u64 page, u64 lsn, u8 *out, u64 *version,
+                       u64 *checked);
 /* Nothing changed the page's `version` up to `checked`. */
 void aul_page_cache_confirm(aul_page_cache *cache, u64 page, u64 version, u64 checked);
-/* Takes a copy of a page. With `keep_older` false it may replace an older version of the page. When every page is pinned the copy is
- * not taken. */
-void aul_page_cache_put(aul_page_cache *cache, u64 page, u64 version, u64 checked, const u8 *data, bool keep_older);
+/* Takes a copy of a page. With `keep_older` false it may replace an older version of the page.
+ * When every page is pinned the copy is not taken. */
+void aul_page_cache_put(aul_page_cache *cache, u64 page, u64 version, u64 checked, const u8 *data,
+                        bool keep_older);
 /* Pins a cached page that is right as of lsn; AUL_END when there is none. */
 int aul_page_cache_pin(aul_page_cache *cache, u64 page, u64 lsn, const u8 **data, aul_pin **out);
 /* Forgets every page and every knowledge above lsn. */

@@ -19,7 +19,8 @@ void aul_segment_list_release(aul_page_index *index, aul_segment_list *list) {
 
 void aul_page_index_destroy(aul_page_index *index) {
     if (!index->list) return;
-    for (size_t i = 0; i < index->list->count; i++) aul_segment_free(index->disk, index->list->items[i]);
+    for (size_t i = 0; i < index->list->count; i++)
+        aul_segment_free(index->disk, index->list->items[i]);
     aul_segment_list_release(index, index->list);
     index->list = NULL;
     pthread_rwlock_destroy(&index->lock);
@@ -35,7 +36,8 @@ aul_segment_list *aul_page_index_list(aul_page_index *index) {
 
 int aul_page_index_append(aul_page_index *index, aul_segment *segment) {
     aul_segment_list *old = index->list; /* only one thread appends */
-    aul_segment_list *list = aul_alloc(index->disk, sizeof *list + (old->count + 1) * sizeof(aul_segment *));
+    aul_segment_list *list =
+        aul_alloc(index->disk, sizeof *list + (old->count + 1) * sizeof(aul_segment *));
     if (!list) return AUL_NO_MEMORY;
     atomic_init(&list->references, 1);
     list->count = old->count + 1;
@@ -97,12 +99,15 @@ typedef struct {
     aul_chain *chain;
 } search;
 
-/* The newest truncate among `truncates` that empties the page within the search, or 0. In an `all` search each is a place. */
-static int apply_truncates(search *s, aul_segment *segment, const aul_truncate *truncates, size_t count, u64 *floor) {
+/* The newest truncate among `truncates` that empties the page within the search, or 0. In an
+ * `all` search each is a place. */
+static int apply_truncates(search *s, aul_segment *segment, const aul_truncate *truncates,
+                           size_t count, u64 *floor) {
     *floor = 0;
     for (size_t i = count; i-- > 0;) {
         u64 lsn = truncates[i].lsn;
-        if (lsn > s->path->lsn || truncates[i].pages > s->page || aul_path_hole(s->path, lsn)) continue;
+        if (lsn > s->path->lsn || truncates[i].pages > s->page || aul_path_hole(s->path, lsn))
+            continue;
         if (lsn <= s->above) break;
         if (!s->all) {
             *floor = lsn;
@@ -155,7 +160,8 @@ static int search_run(search *s, aul_page_index *index, aul_segment *segment, au
     int status = AUL_OK;
     if (summary->truncate_count && summary->truncate_low <= s->page) {
         status = aul_run_load(index->files, segment, &fences, error);
-        if (!status) status = apply_truncates(s, segment, fences->truncates, fences->truncate_count, &floor);
+        if (!status)
+            status = apply_truncates(s, segment, fences->truncates, fences->truncate_count, &floor);
         if (status) return status;
     }
     if (summary->page_low <= s->page && s->page < summary->page_high) {
@@ -165,7 +171,8 @@ static int search_run(search *s, aul_page_index *index, aul_segment *segment, au
             const aul_entry *entry = &cursor.entries[cursor.at];
             const aul_hole *hole = aul_path_hole(s->path, entry->lsn);
             if (hole) {
-                status = hole->start ? aul_run_seek(&cursor, s->page, hole->start - 1, error) : AUL_END;
+                status =
+                    hole->start ? aul_run_seek(&cursor, s->page, hole->start - 1, error) : AUL_END;
                 continue;
             }
             if (take(s, segment, entry, floor, &status)) break;
@@ -177,8 +184,8 @@ static int search_run(search *s, aul_page_index *index, aul_segment *segment, au
     return status;
 }
 
-int aul_page_index_collect(aul_page_index *index, const aul_path *path, u64 page, u64 above, bool all, aul_chain *chain,
-                           aul_error *error) {
+int aul_page_index_collect(aul_page_index *index, const aul_path *path, u64 page, u64 above,
+                           bool all, aul_chain *chain, aul_error *error) {
     search s = {.path = path, .page = page, .above = above, .all = all, .chain = chain};
     int status = AUL_OK;
     pthread_rwlock_rdlock(&index->lock);
@@ -209,15 +216,19 @@ int aul_page_index_collect(aul_page_index *index, const aul_path *path, u64 page
         }
         aul_segment_list_release(index, list);
     }
-    if (status == AUL_NO_MEMORY) aul_fail(error, AUL_NO_MEMORY, "no memory for the records of page %llu", (unsigned long long)page);
+    if (status == AUL_NO_MEMORY)
+        aul_fail(error, AUL_NO_MEMORY, "no memory for the records of page %llu",
+                 (unsigned long long)page);
     return status;
 }
 
 /* The last commit of one segment at or below lsn, or with `of` the first at or above it. */
-static int segment_commit(aul_page_index *index, aul_segment *segment, u64 lsn, bool of, aul_commit *out, aul_error *error) {
+static int segment_commit(aul_page_index *index, aul_segment *segment, u64 lsn, bool of,
+                          aul_commit *out, aul_error *error) {
     pthread_rwlock_rdlock(&index->lock);
     if (segment->part) {
-        const aul_commit *commit = of ? aul_part_commit_of(segment->part, lsn) : aul_part_commit(segment->part, lsn);
+        const aul_commit *commit =
+            of ? aul_part_commit_of(segment->part, lsn) : aul_part_commit(segment->part, lsn);
         if (commit) *out = *commit;
         pthread_rwlock_unlock(&index->lock);
         return commit ? AUL_OK : AUL_END;
@@ -227,8 +238,8 @@ static int segment_commit(aul_page_index *index, aul_segment *segment, u64 lsn, 
               : aul_run_commit(index->files, segment, lsn, out, error);
 }
 
-int aul_page_index_commit(aul_page_index *index, const aul_path *path, u64 lsn, aul_commit *out, aul_segment **segment,
-                          aul_error *error) {
+int aul_page_index_commit(aul_page_index *index, const aul_path *path, u64 lsn, aul_commit *out,
+                          aul_segment **segment, aul_error *error) {
     aul_segment_list *list = aul_page_index_list(index);
     int status = AUL_END;
     for (size_t at = list->count; at > 0 && status == AUL_END;) {
@@ -265,7 +276,8 @@ static size_t segment_of(const aul_segment_list *list, u64 lsn) {
     return low ? low - 1 : 0;
 }
 
-int aul_page_index_commit_of(aul_page_index *index, u64 lsn, aul_commit *out, aul_segment **segment, aul_error *error) {
+int aul_page_index_commit_of(aul_page_index *index, u64 lsn, aul_commit *out, aul_segment **segment,
+                             aul_error *error) {
     aul_segment_list *list = aul_page_index_list(index);
     int status = AUL_END;
     for (size_t at = segment_of(list, lsn); at < list->count && status == AUL_END; at++) {
@@ -276,8 +288,8 @@ int aul_page_index_commit_of(aul_page_index *index, u64 lsn, aul_commit *out, au
     return status;
 }
 
-int aul_page_index_read(aul_page_index *index, aul_segment *segment, void *to, size_t bytes, u64 offset,
-                        aul_error *error) {
+int aul_page_index_read(aul_page_index *index, aul_segment *segment, void *to, size_t bytes,
+                        u64 offset, aul_error *error) {
     if (!atomic_load_explicit(&segment->sealed, memory_order_relaxed)) {
         pthread_rwlock_rdlock(&index->lock);
         bool in_image = segment->image && offset >= segment->image_start;

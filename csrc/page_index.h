@@ -1,12 +1,12 @@
-/* page_index.h: which records make a page: an ordered set of (page, version LSN) -> place, cut into segments. The unsealed
- * segments' parts are in memory, the sealed ones' runs on disk, immutable. A rewind touches none of it: a search takes a path
- * and steps over its holes.
+/* page_index.h: which records make a page: an ordered set of (page, version LSN) -> place, cut
+ * into segments. The unsealed segments' parts are in memory, the sealed ones' runs on disk,
+ * immutable. A rewind touches none of it: a search takes a path and steps over its holes.
  *
- * Locking. `lock` guards the list, the parts and the images of unsealed segments: readers hold it for reading while they
- * look into memory, never across disk I/O; who adds records or seals holds it for writing. A list is immutable and counted, so
- * that runs are searched without the lock. Segments are sealed oldest first: behind the first sealed one, going back in time,
- * all are. Segments live as long as the index.
- */
+ * Locking. `lock` guards the list, the parts and the images of unsealed segments: readers hold
+ * it for reading while they look into memory, never across disk I/O; who adds records or seals
+ * holds it for writing. A list is immutable and counted, so that runs are searched without the
+ * lock. Segments are sealed oldest first: behind the first sealed one, going back in time, all
+ * are. Segments live as long as the index. */
 #ifndef AUL_PAGE_INDEX_H
 #define AUL_PAGE_INDEX_H
 
@@ -41,7 +41,8 @@ typedef struct {
     aul_disk *disk;
     aul_place *items;
     size_t count, capacity;
-    u64 version; /* of the page: its newest record or the truncate that emptied it; 0: never written, or none above `above` */
+    /* Of the page: its newest record or the truncate that emptied it; 0: none above `above`. */
+    u64 version;
     bool from_above; /* the chain goes on below `above`: the caller has the page as of there */
     aul_place local[AUL_CHAIN_LOCAL];
 } aul_chain;
@@ -58,21 +59,25 @@ void aul_page_index_seal(aul_page_index *index, aul_segment *segment, const aul_
 
 void aul_chain_init(aul_chain *chain, aul_disk *disk);
 void aul_chain_free(aul_chain *chain);
-/* Collects the records of `page` on the path, newest first, down to the first that needs no older one, or to those at or below
- * `above`. With `all` it goes on to the beginning: every record that ever changed the page, and truncates as places of 0 bytes, segment by
- * segment, in a segment the truncates before the records. */
-int aul_page_index_collect(aul_page_index *index, const aul_path *path, u64 page, u64 above, bool all, aul_chain *chain,
-                           aul_error *error);
+/* Collects the records of `page` on the path, newest first, down to the first that needs no
+ * older one, or to those at or below `above`. With `all` it goes on to the beginning: every
+ * record that ever changed the page, and truncates as places of 0 bytes, segment by segment, in
+ * a segment the truncates before the records. */
+int aul_page_index_collect(aul_page_index *index, const aul_path *path, u64 page, u64 above,
+                           bool all, aul_chain *chain, aul_error *error);
 
-/* The last commit at or below lsn on the path; AUL_END when there is none. *segment (may be NULL) is where it ends. */
-int aul_page_index_commit(aul_page_index *index, const aul_path *path, u64 lsn, aul_commit *out, aul_segment **segment,
-                          aul_error *error);
+/* The last commit at or below lsn on the path; AUL_END when there is none. *segment (may be
+ * NULL) is where it ends. */
+int aul_page_index_commit(aul_page_index *index, const aul_path *path, u64 lsn, aul_commit *out,
+                          aul_segment **segment, aul_error *error);
 
-/* The commit whose batch holds the record lsn: the first at or above it. *segment (may be NULL) is where it ends. AUL_END when there is none. */
-int aul_page_index_commit_of(aul_page_index *index, u64 lsn, aul_commit *out, aul_segment **segment, aul_error *error);
+/* The commit whose batch holds the record lsn: the first at or above it. *segment (may be NULL)
+ * is where it ends. AUL_END when there is none. */
+int aul_page_index_commit_of(aul_page_index *index, u64 lsn, aul_commit *out, aul_segment **segment,
+                             aul_error *error);
 
 /* Copies a record's bytes from the image or the file of its segment. */
-int aul_page_index_read(aul_page_index *index, aul_segment *segment, void *to, size_t bytes, u64 offset,
-                        aul_error *error);
+int aul_page_index_read(aul_page_index *index, aul_segment *segment, void *to, size_t bytes,
+                        u64 offset, aul_error *error);
 
 #endif

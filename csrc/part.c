@@ -53,17 +53,17 @@ int aul_part_reserve(aul_part *part, size_t entries, size_t truncates, size_t co
     if (part->entry_count + entries >= AUL_NONE) return AUL_NO_MEMORY;
     int status = grow_slots(part, part->pages + entries);
     if (!status)
-        status = aul_grow(disk, (void **)&part->entries, &part->entry_capacity, part->entry_count + entries,
-                          sizeof *part->entries);
+        status = aul_grow(disk, (void **)&part->entries, &part->entry_capacity,
+                          part->entry_count + entries, sizeof *part->entries);
     if (!status)
-        status = aul_grow(disk, (void **)&part->older, &part->older_capacity, part->entry_count + entries,
-                          sizeof *part->older);
+        status = aul_grow(disk, (void **)&part->older, &part->older_capacity,
+                          part->entry_count + entries, sizeof *part->older);
     if (!status)
         status = aul_grow(disk, (void **)&part->truncates, &part->truncate_capacity,
                           part->truncate_count + truncates, sizeof *part->truncates);
     if (!status)
-        status = aul_grow(disk, (void **)&part->commits, &part->commit_capacity, part->commit_count + commits,
-                          sizeof *part->commits);
+        status = aul_grow(disk, (void **)&part->commits, &part->commit_capacity,
+                          part->commit_count + commits, sizeof *part->commits);
     return status;
 }
 
@@ -84,23 +84,26 @@ void aul_part_add_truncate(aul_part *part, u64 lsn, u64 pages) {
     part->truncates[part->truncate_count++] = (aul_truncate){lsn, pages};
 }
 
-void aul_part_add_commit(aul_part *part, const aul_commit *commit) { part->commits[part->commit_count++] = *commit; }
+void aul_part_add_commit(aul_part *part, const aul_commit *commit) {
+    part->commits[part->commit_count++] = *commit;
+}
 
-void aul_part_add_records(aul_part *part, u32 page_size, const u8 *payload, u32 bytes, u32 at, u64 first_lsn,
-                          u64 payload_offset) {
-    u64 lsn = first_lsn;
-    while (at < bytes) {
+bool aul_part_add_records(aul_part *part, u32 page_size, const u8 *payload, u32 bytes, u32 at,
+                          u64 first_lsn, u32 records, u64 payload_offset) {
+    u64 lsn = first_lsn, end = first_lsn + records;
+    for (; at < bytes && lsn < end; lsn++) {
         aul_change change;
-        if (aul_record_parse(payload + at, bytes - at, page_size, &change)) return;
+        if (aul_record_parse(payload + at, bytes - at, page_size, &change)) return false;
         u32 size = aul_record_bytes(&change);
         if (change.kind == AUL_TRUNCATE)
             aul_part_add_truncate(part, lsn, change.page);
         else if (change.kind < AUL_TRUNCATE)
-            aul_part_add(part, change.page, aul_change_is_whole(&change, page_size) ? AUL_ENTRY_WHOLE : 0, lsn,
+            aul_part_add(part, change.page,
+                         aul_change_is_whole(&change, page_size) ? AUL_ENTRY_WHOLE : 0, lsn,
                          (u32)(payload_offset + at), size);
-        lsn++;
         at += size;
     }
+    return at == bytes && lsn == end;
 }
 
 void aul_part_cut(aul_part *part, u64 lsn) {
@@ -108,8 +111,10 @@ void aul_part_cut(aul_part *part, u64 lsn) {
         u32 entry = (u32)--part->entry_count;
         find_slot(part, part->entries[entry].page_flags >> 8)->newest = part->older[entry];
     }
-    while (part->truncate_count && part->truncates[part->truncate_count - 1].lsn > lsn) part->truncate_count--;
-    while (part->commit_count && part->commits[part->commit_count - 1].lsn > lsn) part->commit_count--;
+    while (part->truncate_count && part->truncates[part->truncate_count - 1].lsn > lsn)
+        part->truncate_count--;
+    while (part->commit_count && part->commits[part->commit_count - 1].lsn > lsn)
+        part->commit_count--;
 }
 
 u32 aul_part_newest(const aul_part *part, u64 page) {

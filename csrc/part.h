@@ -1,8 +1,9 @@
-/* part.h: the index of one unsealed segment, in memory: for each page its records, newest first; the segment's truncates and
- * commits. Sealing sorts it into the segment's index run (run.h) and drops it.
+/* part.h: the index of one unsealed segment, in memory: for each page its records, newest first;
+ * the segment's truncates and commits. Sealing sorts it into the segment's index run (run.h) and
+ * drops it.
  *
- * Not locked here: page_index.h says who may touch it when. Room is reserved before a batch is logged, so that adding it cannot fail.
- */
+ * Not locked here: page_index.h says who may touch it when. Room is reserved before a batch is
+ * logged, so that adding it cannot fail. */
 #ifndef AUL_PART_H
 #define AUL_PART_H
 
@@ -25,7 +26,7 @@ typedef struct {
 
 typedef struct {
     u64 lsn, time_ns, end_pages;
-    u32 offset;  /* of the batch's first frame in this segment, AUL_NO_OFFSET when it began in an older one */
+    u32 offset; /* of the batch's first frame; AUL_NO_OFFSET: in an older segment */
     u32 records;
 } aul_commit;
 
@@ -55,9 +56,10 @@ int aul_part_reserve(aul_part *part, size_t entries, size_t truncates, size_t co
 void aul_part_add(aul_part *part, u64 page, u32 flags, u64 lsn, u32 offset, u32 bytes);
 void aul_part_add_truncate(aul_part *part, u64 lsn, u64 pages);
 void aul_part_add_commit(aul_part *part, const aul_commit *commit);
-/* Adds every record of a frame's payload, whose first record starts at `at` in it and has LSN first_lsn; the room is reserved. */
-void aul_part_add_records(aul_part *part, u32 page_size, const u8 *payload, u32 bytes, u32 at, u64 first_lsn,
-                          u64 payload_offset);
+/* Adds the records of a frame's payload, whose first record starts at `at` in it and has LSN
+ * first_lsn; room for `records` is reserved. False when the payload does not hold exactly that many. */
+bool aul_part_add_records(aul_part *part, u32 page_size, const u8 *payload, u32 bytes, u32 at,
+                          u64 first_lsn, u32 records, u64 payload_offset);
 /* Forgets everything above lsn. */
 void aul_part_cut(aul_part *part, u64 lsn);
 /* The page's newest entry, or AUL_NONE. */

@@ -1,8 +1,8 @@
 /* read.c: materialising pages, and views.
  *
- * A page as of an LSN on a path is its records, oldest first, applied to the newest page below them that needs no older one: an image,
- * a cached version, or zeros. Records that lie close together in a file are read in one go; each is checked by its own checksum.
- */
+ * A page as of an LSN on a path is its records, oldest first, applied to the newest page below
+ * them that needs no older one: an image, a cached version, or zeros. Records that lie close
+ * together in a file are read in one go; each is checked by its own checksum. */
 #include <stdlib.h>
 
 #include "store.h"
@@ -18,14 +18,18 @@ struct aul_view {
 
 static int damaged(const aul_place *place, u64 page, aul_error *error) {
     return aul_fail_at(error, AUL_CORRUPT, place->segment->name, place->offset, place->lsn,
-                       "the record of page %llu with LSN %llu in %s at offset %u is damaged: restore the file from a copy",
-                       (unsigned long long)page, (unsigned long long)place->lsn, place->segment->name, place->offset);
+                       "the record of page %llu with LSN %llu in %s at offset %u is damaged: "
+                       "restore the file from a copy",
+                       (unsigned long long)page, (unsigned long long)place->lsn,
+                       place->segment->name, place->offset);
 }
 
 /* Applies the record at `bytes` to the page. */
-static int redo_one(aul_store *store, const aul_place *place, const u8 *bytes, u64 page, u8 *out, aul_error *error) {
+static int redo_one(aul_store *store, const aul_place *place, const u8 *bytes, u64 page, u8 *out,
+                    aul_error *error) {
     aul_change change;
-    if (aul_record_decode(bytes, place->bytes, store->page_size, place->lsn, place->segment->record_seed, &change) ||
+    if (aul_record_decode(bytes, place->bytes, store->page_size, place->lsn,
+                          place->segment->record_seed, &change) ||
         change.page != page || aul_record_bytes(&change) != place->bytes)
         return damaged(place, page, error);
     aul_record_redo(out, store->page_size, &change);
@@ -39,7 +43,9 @@ static size_t gather(const aul_chain *chain, size_t i) {
     size_t n = 1;
     while (i >= n) {
         const aul_place *next = &chain->items[i - n];
-        if (next->segment != first->segment || next->offset < end || next->offset - end > GATHER_GAP) break;
+        if (next->segment != first->segment || next->offset < end ||
+            next->offset - end > GATHER_GAP)
+            break;
         if ((u64)next->offset + next->bytes - first->offset > GATHER_BYTES) break;
         end = (u64)next->offset + next->bytes;
         n++;
@@ -48,7 +54,8 @@ static size_t gather(const aul_chain *chain, size_t i) {
 }
 
 /* Applies the chain's records to `out`, which holds the page before them. */
-static int redo_chain(aul_store *store, const aul_chain *chain, u64 page, u8 *out, aul_error *error) {
+static int redo_chain(aul_store *store, const aul_chain *chain, u64 page, u8 *out,
+                      aul_error *error) {
     u8 local[4096 + AUL_RECORD_HEADER];
     u8 *buffer = local;
     size_t room = sizeof local;
@@ -58,19 +65,23 @@ static int redo_chain(aul_store *store, const aul_chain *chain, u64 page, u8 *ou
         const aul_place *first = &chain->items[left - 1], *last = &chain->items[left - n];
         size_t bytes = (size_t)last->offset + last->bytes - first->offset;
         if (bytes > room) {
-            u8 *larger = aul_alloc(store->disk, GATHER_BYTES + AUL_PAGE_SIZE_MAX + AUL_RECORD_HEADER);
+            u8 *larger =
+                aul_alloc(store->disk, GATHER_BYTES + AUL_PAGE_SIZE_MAX + AUL_RECORD_HEADER);
             if (!larger) {
-                status = aul_fail(error, AUL_NO_MEMORY, "no memory to materialise page %llu", (unsigned long long)page);
+                status = aul_fail(error, AUL_NO_MEMORY, "no memory to materialise page %llu",
+                                  (unsigned long long)page);
                 break;
             }
             if (buffer != local) aul_release(store->disk, buffer);
             buffer = larger;
             room = GATHER_BYTES + AUL_PAGE_SIZE_MAX + AUL_RECORD_HEADER;
         }
-        status = aul_page_index_read(&store->index, first->segment, buffer, bytes, first->offset, error);
+        status =
+            aul_page_index_read(&store->index, first->segment, buffer, bytes, first->offset, error);
         for (size_t i = 0; i < n && !status; i++) {
             const aul_place *place = &chain->items[left - 1 - i];
-            status = redo_one(store, place, buffer + (place->offset - first->offset), page, out, error);
+            status =
+                redo_one(store, place, buffer + (place->offset - first->offset), page, out, error);
         }
         left -= n;
     }
@@ -93,7 +104,8 @@ int aul_read_page(aul_store *store, const aul_path *path, u64 page, u8 *out, aul
         if (!on_cached) memset(out, 0, store->page_size);
         status = redo_chain(store, &chain, page, out, error);
         if (!status)
-            aul_page_cache_put(store->cache, page, chain.version, path->lsn, out, atomic_load(&store->views) > 0);
+            aul_page_cache_put(store->cache, page, chain.version, path->lsn, out,
+                               atomic_load(&store->views) > 0);
     }
     aul_chain_free(&chain);
     return status;
@@ -108,7 +120,8 @@ static int resolve(aul_store *store, const aul_view *view, aul_path *path, aul_e
     }
     *path = view->path;
     if (AUL_UNLIKELY(path->lsn > atomic_load_explicit(&store->log.visible, memory_order_relaxed))) {
-        aul_fail(error, AUL_UNKNOWN, "the disk failed before what this view shows was durable: reopen the volume");
+        aul_fail(error, AUL_UNKNOWN,
+                 "the disk failed before what this view shows was durable: reopen the volume");
         if (error) error->lsn = path->lsn;
         return AUL_UNKNOWN;
     }
@@ -117,11 +130,12 @@ static int resolve(aul_store *store, const aul_view *view, aul_path *path, aul_e
 
 static int check_page(aul_store *store, u64 page, aul_error *error) {
     if (AUL_LIKELY(page < store->pages_max)) return AUL_OK;
-    return aul_fail(error, AUL_INPUT, "page %llu is outside the volume, whose pages are 0 to %llu", (unsigned long long)page,
-                    (unsigned long long)store->pages_max - 1);
+    return aul_fail(error, AUL_INPUT, "page %llu is outside the volume, whose pages are 0 to %llu",
+                    (unsigned long long)page, (unsigned long long)store->pages_max - 1);
 }
 
-int aul_read(aul_store *store, const aul_view *view, uint64_t page, uint8_t *out, aul_error *error) {
+int aul_read(aul_store *store, const aul_view *view, uint64_t page, uint8_t *out,
+             aul_error *error) {
     aul_path path;
     int status = aul_store_enter(store, error);
     if (status) return status;
@@ -132,7 +146,8 @@ int aul_read(aul_store *store, const aul_view *view, uint64_t page, uint8_t *out
     return status;
 }
 
-int aul_read_many(aul_store *store, const aul_view *view, const uint64_t *pages, size_t count, uint8_t *out, aul_error *error) {
+int aul_read_many(aul_store *store, const aul_view *view, const uint64_t *pages, size_t count,
+                  uint8_t *out, aul_error *error) {
     aul_path path;
     int status = aul_store_enter(store, error);
     if (status) return status;
@@ -144,23 +159,28 @@ int aul_read_many(aul_store *store, const aul_view *view, const uint64_t *pages,
     return status;
 }
 
-static int pin_page(aul_store *store, const aul_path *path, u64 page, const u8 **data, aul_pin **out, aul_error *error) {
+static int pin_page(aul_store *store, const aul_path *path, u64 page, const u8 **data,
+                    aul_pin **out, aul_error *error) {
     int status = aul_page_cache_pin(store->cache, page, path->lsn, data, out);
     if (status != AUL_END) return status;
     u8 *copy = aul_alloc(store->disk, store->page_size);
     if (!copy) return AUL_NO_MEMORY;
-    /* Another reader may evict the page between the two: once more is then as likely to succeed as not. */
+    /* Another reader may evict the page between the two: once more is then as likely to succeed
+     * as not. */
     for (int tries = 0; tries < 8 && status == AUL_END; tries++) {
         status = aul_read_page(store, path, page, copy, error);
         if (!status) status = aul_page_cache_pin(store->cache, page, path->lsn, data, out);
     }
     aul_release(store->disk, copy);
     if (status == AUL_END)
-        return aul_fail(error, AUL_CACHE_FULL, "every cached page is pinned: drop page views, or open with a larger cache_bytes");
+        return aul_fail(
+            error, AUL_CACHE_FULL,
+            "every cached page is pinned: drop page views, or open with a larger cache_bytes");
     return status;
 }
 
-int aul_pin_page(aul_store *store, const aul_view *view, uint64_t page, const uint8_t **data, aul_pin **out, aul_error *error) {
+int aul_pin_page(aul_store *store, const aul_view *view, uint64_t page, const uint8_t **data,
+                 aul_pin **out, aul_error *error) {
     aul_path path;
     int status = aul_store_enter(store, error);
     if (status) return status;
@@ -173,7 +193,8 @@ int aul_pin_page(aul_store *store, const aul_view *view, uint64_t page, const ui
 }
 
 /* The last commit at or below lsn, with the state after it; LSN 0 is the empty volume. */
-static int find_commit(aul_store *store, const aul_path *path, u64 lsn, aul_commit_info *out, aul_error *error) {
+static int find_commit(aul_store *store, const aul_path *path, u64 lsn, aul_commit_info *out,
+                       aul_error *error) {
     aul_commit commit;
     int status = aul_page_index_commit(&store->index, path, lsn, &commit, NULL, error);
     *out = (aul_commit_info){0, 0, 0};
@@ -197,10 +218,13 @@ static int check_lsn(aul_store *store, u64 lsn, aul_error *error) {
     u64 visible = atomic_load(&store->log.visible);
     const aul_branch *cut = aul_history_cut_at(&store->manifest.history, lsn);
     if (lsn > visible)
-        aul_fail(error, AUL_LSN, "LSN %llu is above the visible LSN %llu", (unsigned long long)lsn, (unsigned long long)visible);
+        aul_fail(error, AUL_LSN, "LSN %llu is above the visible LSN %llu", (unsigned long long)lsn,
+                 (unsigned long long)visible);
     else if (cut)
-        aul_fail(error, AUL_LSN, "LSN %llu lies in a range that recovery cut: ask for %llu, or %llu and above", (unsigned long long)lsn,
-                 (unsigned long long)cut->parent_at, (unsigned long long)cut->resumed_at);
+        aul_fail(error, AUL_LSN,
+                 "LSN %llu lies in a range that recovery cut: ask for %llu, or %llu and above",
+                 (unsigned long long)lsn, (unsigned long long)cut->parent_at,
+                 (unsigned long long)cut->resumed_at);
     else
         return AUL_OK;
     if (error) {
@@ -250,8 +274,8 @@ static int newest_first(const void *a, const void *b) {
     return left < right ? 1 : left > right ? -1 : 0;
 }
 
-int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_commit_info *out, size_t capacity, size_t *count,
-                 aul_error *error) {
+int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_commit_info *out,
+                 size_t capacity, size_t *count, aul_error *error) {
     aul_path path;
     aul_chain chain;
     int status = aul_store_enter(store, error);
@@ -259,18 +283,22 @@ int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_comm
     aul_chain_init(&chain, store->disk);
     status = check_page(store, page, error);
     if (!status) status = resolve(store, view, &path, error);
-    if (!status) status = aul_page_index_collect(&store->index, &path, page, 0, true, &chain, error);
+    if (!status)
+        status = aul_page_index_collect(&store->index, &path, page, 0, true, &chain, error);
     if (!status) qsort(chain.items, chain.count, sizeof *chain.items, newest_first);
     size_t found = 0;
-    u64 from = UINT64_MAX; /* first LSN of the commit last listed: its other records are the same change */
+    u64 from =
+        UINT64_MAX; /* first LSN of the commit last listed: its other records are the same change */
     for (size_t i = 0; i < chain.count && !status; i++) {
         aul_commit commit;
         if (chain.items[i].lsn >= from) continue;
         /* The commit that a record belongs to is the first at or above it. */
         status = aul_page_index_commit_of(&store->index, chain.items[i].lsn, &commit, NULL, error);
-        if (status == AUL_END) status = aul_fail_bug(error, __FILE__, __LINE__, "a record without a commit");
+        if (status == AUL_END)
+            status = aul_fail_bug(error, __FILE__, __LINE__, "a record without a commit");
         if (status) break;
-        if (found < capacity) out[found] = (aul_commit_info){commit.lsn, commit.time_ns, commit.end_pages};
+        if (found < capacity)
+            out[found] = (aul_commit_info){commit.lsn, commit.time_ns, commit.end_pages};
         found++;
         from = commit.lsn - commit.records + 1;
     }

@@ -12,11 +12,12 @@ static int check_page(u32 page_size, u64 page, aul_error *error) {
 
 static int check_range(u32 page_size, const char *what, u64 offset, u64 length, aul_error *error) {
     if (AUL_LIKELY(offset + length <= page_size)) return AUL_OK;
-    return aul_fail(error, AUL_INPUT, "%s of %llu bytes at offset %llu passes the page's end at %u", what,
-                    (unsigned long long)length, (unsigned long long)offset, page_size);
+    return aul_fail(error, AUL_INPUT, "%s of %llu bytes at offset %llu passes the page's end at %u",
+                    what, (unsigned long long)length, (unsigned long long)offset, page_size);
 }
 
-/* Ranges of a change whose fields are read already; the same rules hold for callers' changes and for records of the log. */
+/* Ranges of a change whose fields are read already; the same rules hold for callers' changes and
+ * for records of the log. */
 static int check_change(u32 page_size, aul_change *change, aul_error *error) {
     u64 length = change->length;
     change->data_bytes = 0;
@@ -36,13 +37,15 @@ static int check_change(u32 page_size, aul_change *change, aul_error *error) {
         break;
     case AUL_IMAGE:
         if (change->offset != 0 || length != page_size)
-            return aul_fail(error, AUL_INPUT, "an image has offset 0 and the page size %u as length", page_size);
+            return aul_fail(error, AUL_INPUT,
+                            "an image has offset 0 and the page size %u as length", page_size);
         change->data_bytes = page_size;
         break;
     case AUL_TRUNCATE:
         if (change->page > aul_pages_max(page_size))
             return aul_fail(error, AUL_INPUT, "truncate to %llu pages: a volume has at most %llu",
-                            (unsigned long long)change->page, (unsigned long long)aul_pages_max(page_size));
+                            (unsigned long long)change->page,
+                            (unsigned long long)aul_pages_max(page_size));
         return AUL_OK;
     default:
         return aul_fail(error, AUL_INPUT, "%u is no kind of change", change->kind);
@@ -53,19 +56,21 @@ static int check_change(u32 page_size, aul_change *change, aul_error *error) {
 int aul_change_parse(u32 page_size, const u8 *changes, size_t left, aul_change *out, size_t *used,
                      aul_error *error) {
     if (left < AUL_CHANGE_HEADER)
-        return aul_fail(error, AUL_INPUT, "a packed change needs %u header bytes, %zu are left", AUL_CHANGE_HEADER, left);
+        return aul_fail(error, AUL_INPUT, "a packed change needs %u header bytes, %zu are left",
+                        AUL_CHANGE_HEADER, left);
     out->kind = changes[0];
     out->offset = get16(changes + 2);
     out->length = get16(changes + 4);
     if (out->length == 0 && out->kind != AUL_TRUNCATE) out->length = 65536;
     out->extra = get16(changes + 6);
     out->page = get64(changes + 8);
-    if (changes[1] != 0) return aul_fail(error, AUL_INPUT, "byte 1 of a packed change is zero, not %u", changes[1]);
+    if (changes[1] != 0)
+        return aul_fail(error, AUL_INPUT, "byte 1 of a packed change is zero, not %u", changes[1]);
     int status = check_change(page_size, out, error);
     if (status) return status;
     if (left - AUL_CHANGE_HEADER < out->data_bytes)
-        return aul_fail(error, AUL_INPUT, "a packed change has %u data bytes, %zu are left", out->data_bytes,
-                        left - AUL_CHANGE_HEADER);
+        return aul_fail(error, AUL_INPUT, "a packed change has %u data bytes, %zu are left",
+                        out->data_bytes, left - AUL_CHANGE_HEADER);
     out->data = changes + AUL_CHANGE_HEADER;
     *used = AUL_CHANGE_HEADER + out->data_bytes;
     if (out->kind == AUL_WRITE && out->length == page_size) out->kind = AUL_IMAGE;
@@ -79,7 +84,8 @@ static u32 record_crc(const u8 *record, u32 bytes, u64 lsn, u32 seed) {
 }
 
 void aul_record_encode(u8 *to, const aul_change *change, u64 lsn, u32 seed) {
-    put64(to + 4, (u64)change->kind | change->page << 8); /* bytes 10 and 11 are written over next */
+    put64(to + 4,
+          (u64)change->kind | change->page << 8); /* bytes 10 and 11 are written over next */
     put16(to + 10, change->offset);
     put16(to + 12, change->length);
     put16(to + 14, change->extra);
@@ -105,7 +111,8 @@ int aul_record_parse(const u8 *from, size_t left, u32 page_size, aul_change *out
     return left - AUL_RECORD_HEADER < out->data_bytes ? AUL_CORRUPT : AUL_OK;
 }
 
-int aul_record_decode(const u8 *from, size_t left, u32 page_size, u64 lsn, u32 seed, aul_change *out) {
+int aul_record_decode(const u8 *from, size_t left, u32 page_size, u64 lsn, u32 seed,
+                      aul_change *out) {
     if (aul_record_parse(from, left, page_size, out)) return AUL_CORRUPT;
     if (record_crc(from, aul_record_bytes(out), lsn, seed) != get32(from)) return AUL_CORRUPT;
     return AUL_OK;
@@ -113,10 +120,19 @@ int aul_record_decode(const u8 *from, size_t left, u32 page_size, u64 lsn, u32 s
 
 void aul_record_redo(u8 *page, u32 page_size, const aul_change *change) {
     switch (change->kind) {
-    case AUL_WRITE: memcpy(page + change->offset, change->data, change->length); break;
-    case AUL_MOVE: memmove(page + change->offset, page + change->extra, change->length); break;
-    case AUL_FILL: memset(page + change->offset, (int)change->extra, change->length); break;
-    case AUL_IMAGE: memcpy(page, change->data, page_size); break;
-    default: break; /* TRUNCATE and control records change no page */
+    case AUL_WRITE:
+        memcpy(page + change->offset, change->data, change->length);
+        break;
+    case AUL_MOVE:
+        memmove(page + change->offset, page + change->extra, change->length);
+        break;
+    case AUL_FILL:
+        memset(page + change->offset, (int)change->extra, change->length);
+        break;
+    case AUL_IMAGE:
+        memcpy(page, change->data, page_size);
+        break;
+    default:
+        break; /* TRUNCATE and control records change no page */
     }
 }

@@ -1,7 +1,8 @@
 /* record.h: one redo record: encode, decode, redo. Pure: no I/O, no memory of its own.
  *
- * A record changes one page and needs nothing but the page before it (the exception is TRUNCATE, which is of no page). Its
- * checksum covers the LSN and the volume's seed, so that no other record can be taken for it wherever it is found.
+ * A record changes one page and needs nothing but the page before it (the exception is TRUNCATE,
+ * which is of no page). Its checksum covers the LSN and the volume's seed, so that no other
+ * record can be taken for it wherever it is found.
  *
  *   0  u32  crc32c over LSN (8 bytes), bytes 4..16 and the data, continued from the volume's seed
  *   4  u8   kind
@@ -9,8 +10,7 @@
  *  10  u16  offset in the page (MOVE: destination)
  *  12  u16  length, 0 stands for 65,536; of control records the length of the data
  *  14  u16  MOVE: source, FILL: byte value
- *  16  data: WRITE and control records `length` bytes, IMAGE a whole page
- */
+ *  16  data: WRITE and control records `length` bytes, IMAGE a whole page */
 #ifndef AUL_RECORD_H
 #define AUL_RECORD_H
 
@@ -40,19 +40,22 @@ static inline bool aul_change_is_whole(const aul_change *change, u32 page_size) 
     return change->kind == AUL_IMAGE || (change->kind == AUL_FILL && change->length == page_size);
 }
 
-/* Parses the change at `changes` (docs/api.md, packed changes) and checks every range. *used is its size. A WRITE of a whole page
- * comes out as IMAGE. AUL_INPUT says what is wrong. */
-int aul_change_parse(u32 page_size, const u8 *changes, size_t left, aul_change *out, size_t *used, aul_error *error);
+/* Parses the change at `changes` (docs/api.md, packed changes) and checks every range. *used is
+ * its size. A WRITE of a whole page comes out as IMAGE. AUL_INPUT says what is wrong. */
+int aul_change_parse(u32 page_size, const u8 *changes, size_t left, aul_change *out, size_t *used,
+                     aul_error *error);
 
 /* Writes the record to `to`, which has aul_record_bytes(change) bytes. */
 void aul_record_encode(u8 *to, const aul_change *change, u64 lsn, u32 seed);
 
-/* Parses a record with `left` bytes before it ends, without its checksum: of bytes that are known to be right. */
+/* Parses a record with `left` bytes before it ends, without its checksum: of bytes that are
+ * known to be right. */
 int aul_record_parse(const u8 *from, size_t left, u32 page_size, aul_change *out);
 
-/* Parses a record with `left` bytes before it ends. AUL_CORRUPT when it is cut short, is no valid record of this page size, or its
- * checksum does not fit. */
-int aul_record_decode(const u8 *from, size_t left, u32 page_size, u64 lsn, u32 seed, aul_change *out);
+/* Parses a record with `left` bytes before it ends. AUL_CORRUPT when it is cut short, is no
+ * valid record of this page size, or its checksum does not fit. */
+int aul_record_decode(const u8 *from, size_t left, u32 page_size, u64 lsn, u32 seed,
+                      aul_change *out);
 
 /* Applies a decoded change to the page. */
 void aul_record_redo(u8 *page, u32 page_size, const aul_change *change);

@@ -1,18 +1,22 @@
 /* recovery.c: what opening finds, and mends.
  *
- * After a clean close the manifest lists every segment, sealed, and there is nothing to do. Otherwise the log's tail is read: the
- * segments that the manifest lists as unsealed, and those that follow them by their headers. It ends at the first place with no
- * valid frame, at LSN e. That is
- *   corruption, exactly when something valid says that e was durable: a frame's durable_before in this segment or a later one of
- *   the chain's epoch, a sealed segment, the manifest; then opening fails and names the place;
- *   the torn tail, otherwise: all from e on is cut, good-looking frames included, down to the last complete batch, at LSN L.
- * What lies above D, the highest durable_before found, may be in the page cache and not on the disk: it is written again into a
- * new segment and synced before anybody sees it. Then a branch point of kind CUT is logged behind it, above every LSN that
- * the dead writer may have assigned, and one replacement of the manifest makes all of it true: old segments bounded at D, the new
- * ones named, the epoch raised. Until then nothing has changed, and recovery may crash and begin again.
+ * After a clean close the manifest lists every segment, sealed, and there is nothing to do.
+ * Otherwise the log's tail is read: the segments that the manifest lists as unsealed, and those
+ * that follow them by their headers. It ends at the first place with no valid frame, at LSN e.
+ * That is
+ *   corruption, exactly when something valid says that e was durable: a frame's durable_before
+ *   in this segment or a later one of the chain's epoch, a sealed segment, the manifest; then
+ *   opening fails and names the place; the torn tail, otherwise: all from e on is cut,
+ *   good-looking frames included, down to the last complete batch, at LSN L.
+ * What lies above D, the highest durable_before found, may be in the page cache and not on the
+ * disk: it is written again into a new segment and synced before anybody sees it. Then a branch
+ * point of kind CUT is logged behind it, above every LSN that the dead writer may have assigned,
+ * and one replacement of the manifest makes all of it true: old segments bounded at D, the new
+ * ones named, the epoch raised. Until then nothing has changed, and recovery may crash and begin
+ * again.
  *
- * A read-only open changes nothing: it shows the volume up to the durable LSN that it can be sure of.
- */
+ * A read-only open changes nothing: it shows the volume up to the durable LSN that it can be
+ * sure of. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -37,13 +41,13 @@ typedef struct {
     size_t name_count, name_capacity;
     tail_segment *tail;
     size_t tail_count, tail_capacity;
-    u64 durable;           /* D */
-    u64 next_lsn;          /* e: the LSN after the last valid frame */
-    u64 last_commit;       /* L */
+    u64 durable;     /* D */
+    u64 next_lsn;    /* e: the LSN after the last valid frame */
+    u64 last_commit; /* L */
     u64 last_time_ns, end_pages;
-    u64 limit;             /* a read-only open looks no further */
+    u64 limit; /* a read-only open looks no further */
     bool torn;
-    aul_scan scan;         /* of the last segment read: its batch may go on in the next */
+    aul_scan scan; /* of the last segment read: its batch may go on in the next */
     bool scanning;
 } recovery;
 
@@ -63,7 +67,8 @@ static void free_recovery(recovery *r) {
 static int note_name(void *argument, const char *name) {
     recovery *r = argument;
     aul_disk *disk = r->store->disk;
-    if (aul_grow(disk, (void **)&r->names, &r->name_capacity, r->name_count + 1, sizeof *r->names)) return ENOMEM;
+    if (aul_grow(disk, (void **)&r->names, &r->name_capacity, r->name_count + 1, sizeof *r->names))
+        return ENOMEM;
     size_t bytes = strlen(name) + 1;
     char *copy = aul_alloc(disk, bytes);
     if (!copy) return ENOMEM;
@@ -75,7 +80,8 @@ static int note_name(void *argument, const char *name) {
 static int list_names(recovery *r, aul_error *error) {
     aul_store *store = r->store;
     int failed = store->disk->list(store->disk->context, store->log_path, note_name, r);
-    return failed ? aul_fail_os(error, failed, "listing the log's directory", store->log_path) : AUL_OK;
+    return failed ? aul_fail_os(error, failed, "listing the log's directory", store->log_path)
+                  : AUL_OK;
 }
 
 static bool has_name(const recovery *r, const char *name) {
@@ -84,10 +90,12 @@ static bool has_name(const recovery *r, const char *name) {
     return false;
 }
 
-static int corrupt(const aul_segment *segment, u64 offset, u64 lsn, const char *what, aul_error *error) {
-    return aul_fail_at(error, AUL_CORRUPT, segment->name, offset, lsn,
-                       "%s in %s at offset %llu, LSN %llu, which was durable: restore the file from a copy", what, segment->name,
-                       (unsigned long long)offset, (unsigned long long)lsn);
+static int corrupt(const aul_segment *segment, u64 offset, u64 lsn, const char *what,
+                   aul_error *error) {
+    return aul_fail_at(
+        error, AUL_CORRUPT, segment->name, offset, lsn,
+        "%s in %s at offset %llu, LSN %llu, which was durable: restore the file from a copy", what,
+        segment->name, (unsigned long long)offset, (unsigned long long)lsn);
 }
 
 /* Reads the segment's header. AUL_CORRUPT also when it is another file's. */
@@ -97,13 +105,17 @@ static int check_header(aul_store *store, aul_segment *segment, aul_error *error
     int status = aul_files_read(&store->files, segment, block, AUL_BLOCK, 0, error);
     if (!status) status = aul_segment_decode_header(block, &found, error);
     if (status) return status;
-    if (memcmp(found.id, segment->id, AUL_ID_BYTES) != 0 || memcmp(found.volume_id, segment->volume_id, AUL_ID_BYTES) != 0 ||
-        found.first_lsn != segment->first_lsn || found.epoch != segment->epoch || found.page_size != segment->page_size)
-        return aul_fail_at(error, AUL_CORRUPT, segment->name, 0, segment->first_lsn, "%s has another segment's header", segment->name);
+    if (memcmp(found.id, segment->id, AUL_ID_BYTES) != 0 ||
+        memcmp(found.volume_id, segment->volume_id, AUL_ID_BYTES) != 0 ||
+        found.first_lsn != segment->first_lsn || found.epoch != segment->epoch ||
+        found.page_size != segment->page_size)
+        return aul_fail_at(error, AUL_CORRUPT, segment->name, 0, segment->first_lsn,
+                           "%s has another segment's header", segment->name);
     return AUL_OK;
 }
 
-/* Keeps the volume's newest commit, and the durable LSN that a sealed or bounded segment stands for. */
+/* Keeps the volume's newest commit, and the durable LSN that a sealed or bounded segment stands
+ * for. */
 static void pass_summary(recovery *r, const aul_segment *segment) {
     const aul_summary *summary = &segment->summary;
     r->next_lsn = summary->last_lsn + 1;
@@ -113,29 +125,22 @@ static void pass_summary(recovery *r, const aul_segment *segment) {
     r->end_pages = summary->end_pages;
 }
 
-/* Takes the frame that the scan has just read into the segment's part. */
+/* Takes the frame that the scan has just read into the segment's part. AUL_CORRUPT: it is none. */
 static int index_scanned(recovery *r, aul_segment *segment, tail_segment *tail, aul_error *error) {
     aul_scan *scan = &r->scan;
-    aul_part *part = segment->part;
-    if (aul_part_reserve(part, scan->frame.records, scan->frame.records, 1))
-        return aul_fail(error, AUL_NO_MEMORY, "no memory for the index of the log's tail");
-    aul_part_add_records(part, r->store->page_size, scan->payload, scan->frame.payload_bytes, scan->records_at,
-                         scan->frame.first_lsn, scan->frame_offset + AUL_FRAME_HEADER);
+    int status = aul_scan_index(scan, segment->part);
+    if (status == AUL_NO_MEMORY)
+        return aul_fail(error, status, "no memory for the index of the log's tail");
+    if (status) return status;
     tail->frames_end = scan->offset;
     tail->last_lsn = scan->next_lsn - 1;
     r->next_lsn = scan->next_lsn;
     r->durable = aul_max(r->durable, scan->frame.durable_before);
     if (scan->in_batch) return AUL_OK;
-    aul_commit commit = {.lsn = scan->batch.last_lsn,
-                         .time_ns = scan->batch.time_ns,
-                         .end_pages = scan->batch.end_pages,
-                         .offset = (u32)scan->batch_offset,
-                         .records = (u32)(scan->batch.last_lsn - scan->batch.first_lsn + 1)};
-    aul_part_add_commit(part, &commit);
     tail->whole_end = scan->offset;
-    r->last_commit = commit.lsn;
-    r->last_time_ns = commit.time_ns;
-    r->end_pages = commit.end_pages;
+    r->last_commit = scan->batch.last_lsn;
+    r->last_time_ns = scan->batch.time_ns;
+    r->end_pages = scan->batch.end_pages;
     return AUL_OK;
 }
 
@@ -144,19 +149,26 @@ static int note_branches(recovery *r, aul_error *error) {
     aul_scan *scan = &r->scan;
     aul_change change;
     if (scan->batch.kind != AUL_BATCH_CONTROL) return AUL_OK;
-    if (aul_record_parse(scan->payload + scan->records_at, scan->frame.payload_bytes - scan->records_at, r->store->page_size,
+    if (aul_record_parse(scan->payload + scan->records_at,
+                         scan->frame.payload_bytes - scan->records_at, r->store->page_size,
                          &change))
         return AUL_OK;
     aul_branch branch;
-    if (change.kind != AUL_BRANCH_POINT || aul_branch_decode(change.data, change.data_bytes, &branch)) return AUL_OK;
+    if (change.kind != AUL_BRANCH_POINT ||
+        aul_branch_decode(change.data, change.data_bytes, &branch))
+        return AUL_OK;
     aul_history *history = &r->store->manifest.history;
-    if (history->count && history->items[history->count - 1].resumed_at >= branch.resumed_at) return AUL_OK;
-    return aul_history_add(history, &branch) ? aul_fail(error, AUL_NO_MEMORY, "no memory for the history") : AUL_OK;
+    if (history->count && history->items[history->count - 1].resumed_at >= branch.resumed_at)
+        return AUL_OK;
+    return aul_history_add(history, &branch)
+               ? aul_fail(error, AUL_NO_MEMORY, "no memory for the history")
+               : AUL_OK;
 }
 
 static tail_segment *add_tail(recovery *r, aul_segment *segment) {
     aul_disk *disk = r->store->disk;
-    if (aul_grow(disk, (void **)&r->tail, &r->tail_capacity, r->tail_count + 1, sizeof *r->tail)) return NULL;
+    if (aul_grow(disk, (void **)&r->tail, &r->tail_capacity, r->tail_count + 1, sizeof *r->tail))
+        return NULL;
     if (!segment->part) segment->part = aul_part_new(disk);
     if (!segment->part) return NULL;
     tail_segment *tail = &r->tail[r->tail_count++];
@@ -164,7 +176,49 @@ static tail_segment *add_tail(recovery *r, aul_segment *segment) {
     return tail;
 }
 
-/* Scans an unsealed segment from its first frame to the last valid one. `bound` is where its frames must reach, or 0. */
+/* The batch that the sealed segments before the last one leave open, as a scan to go on from; such a
+ * batch begins with the first frame of a segment. carrier->in_batch says whether there is one. */
+static int find_open_batch(recovery *r, aul_scan *carrier, aul_error *error) {
+    aul_store *store = r->store;
+    aul_segment_list *list = store->index.list;
+    *carrier = (aul_scan){.disk = store->disk};
+    for (size_t i = list->count - 1; i-- > 0 && !carrier->in_batch;) {
+        aul_segment *before = list->items[i];
+        if (before->summary.last_lsn == before->summary.last_commit) break;
+        int file;
+        aul_scan scan;
+        int status = aul_files_acquire(&store->files, before, false, &file, error);
+        if (status) return status;
+        status =
+            aul_scan_open(&scan, store->disk, before, file, before->summary.log_end, NULL, error);
+        if (!status) {
+            status = aul_scan_next(&scan, error);
+            if (!status && scan.batch.last_lsn > before->summary.last_lsn) *carrier = scan;
+            aul_scan_close(&scan);
+        }
+        aul_files_release(&store->files, before);
+        if (status && status != AUL_CORRUPT) return status; /* corrupt: no batch begins here */
+        carrier->batch_left = AUL_UNKNOWN_LEFT;
+    }
+    return AUL_OK;
+}
+
+/* Starts to read the segment, in the middle of a batch where the ones before it end in one. */
+static int open_segment_scan(recovery *r, aul_segment *segment, int file, u64 end,
+                             aul_error *error) {
+    aul_scan before = r->scan;
+    bool had = r->scanning;
+    int status = had ? AUL_OK : find_open_batch(r, &before, error);
+    r->scanning = false;
+    if (!status)
+        status = aul_scan_open(&r->scan, r->store->disk, segment, file, end, &before, error);
+    if (had) aul_scan_close(&before);
+    r->scanning = !status;
+    return status;
+}
+
+/* Scans an unsealed segment from its first frame to the last valid one. `bound` is where its frames
+ * must reach, or 0. */
 static int scan_segment(recovery *r, aul_segment *segment, u64 bound, aul_error *error) {
     aul_store *store = r->store;
     tail_segment *tail = add_tail(r, segment);
@@ -173,23 +227,24 @@ static int scan_segment(recovery *r, aul_segment *segment, u64 bound, aul_error 
     u64 size;
     int status = aul_files_acquire(&store->files, segment, !store->read_only, &file, error);
     if (status) return status;
-    if (segment->file_users > 1) aul_files_release(&store->files, segment); /* one use keeps it open until it is sealed */
+    if (segment->file_users > 1)
+        aul_files_release(&store->files, segment); /* one use keeps it open until it is sealed */
     int failed = store->disk->size(store->disk->context, file, &size);
-    if (failed) return aul_fail_os(error, failed, "looking at the size of a log segment", segment->name);
-    if (bound && size < bound) return corrupt(segment, size, segment->summary.last_lsn, "the file ends", error);
-    aul_scan previous = r->scan;
-    bool had = r->scanning;
-    r->scanning = false;
-    status = aul_scan_open(&r->scan, store->disk, segment, file, bound ? bound : size, had ? &previous : NULL, error);
-    if (had) aul_scan_close(&previous);
+    if (failed)
+        return aul_fail_os(error, failed, "looking at the size of a log segment", segment->name);
+    if (bound && size < bound)
+        return corrupt(segment, size, segment->summary.last_lsn, "the file ends", error);
+    status = open_segment_scan(r, segment, file, bound ? bound : size, error);
     if (status) return status;
-    r->scanning = true;
     u64 limit = bound ? UINT64_MAX : r->limit;
     while (!(status = aul_scan_next(&r->scan, error)) && r->scan.frame.first_lsn <= limit) {
         status = index_scanned(r, segment, tail, error);
         if (!status) status = note_branches(r, error);
-        if (status) return status;
+        if (status) break;
     }
+    /* A frame that cannot be indexed is none: the log ends before it. */
+    if (status == AUL_CORRUPT && r->scan.next_lsn != r->next_lsn)
+        aul_scan_seek(&r->scan, r->scan.frame_offset, r->next_lsn);
     store->info.scanned_bytes += tail->frames_end;
     atomic_store(&segment->last_lsn, tail->last_lsn);
     if (bound && (status == AUL_CORRUPT || r->scan.offset != bound))
@@ -197,8 +252,10 @@ static int scan_segment(recovery *r, aul_segment *segment, u64 bound, aul_error 
     return status == AUL_CORRUPT || status == AUL_END ? AUL_OK : status;
 }
 
-/* The log ends in `segment` at LSN e. Was e durable? Looks through the rest of this segment and through all later ones. */
-static int judge(recovery *r, const aul_segment *segment, u64 offset, bool look_here, aul_error *error) {
+/* The log ends in `segment` at LSN e. Was e durable? Looks through the rest of this segment and
+ * through all later ones. */
+static int judge(recovery *r, const aul_segment *segment, u64 offset, bool look_here,
+                 aul_error *error) {
     aul_store *store = r->store;
     u64 e = r->next_lsn;
     bool found = r->durable >= e;
@@ -212,7 +269,9 @@ static int judge(recovery *r, const aul_segment *segment, u64 offset, bool look_
         aul_segment later = {.file = -1, .page_size = store->page_size};
         u8 block[AUL_BLOCK];
         if (!aul_segment_parse_name(r->names[i], &later.first_lsn, &later.epoch)) continue;
-        if (later.first_lsn <= segment->first_lsn || later.epoch < segment->epoch || later.epoch > store->manifest.epoch) continue;
+        if (later.first_lsn <= segment->first_lsn || later.epoch < segment->epoch ||
+            later.epoch > store->manifest.epoch)
+            continue;
         aul_segment_set_name(&later);
         aul_error ignored; /* a file that is no segment is no evidence */
         int status = aul_files_read(&store->files, &later, block, AUL_BLOCK, 0, &ignored);
@@ -222,7 +281,8 @@ static int judge(recovery *r, const aul_segment *segment, u64 offset, bool look_
             found = summary.last_lsn >= e;
         int file;
         u64 size;
-        if (!status && !found && aul_files_acquire(&store->files, &later, false, &file, &ignored) == AUL_OK) {
+        if (!status && !found &&
+            aul_files_acquire(&store->files, &later, false, &file, &ignored) == AUL_OK) {
             aul_scan scan;
             u64 used_end;
             if (!store->disk->size(store->disk->context, file, &size) &&
@@ -253,8 +313,9 @@ static int find_next(recovery *r, const aul_segment *last, aul_segment **next, a
     if (has_name(r, candidate->name) && strcmp(candidate->name, last->name) != 0) {
         status = aul_files_read(&store->files, candidate, block, AUL_BLOCK, 0, error);
         if (!status) status = aul_segment_decode_header(block, candidate, error);
-        if (!status && (memcmp(candidate->previous_id, last->id, AUL_ID_BYTES) != 0 || candidate->first_lsn != r->next_lsn ||
-                        candidate->epoch != last->epoch || candidate->page_size != store->page_size ||
+        if (!status && (memcmp(candidate->previous_id, last->id, AUL_ID_BYTES) != 0 ||
+                        candidate->first_lsn != r->next_lsn || candidate->epoch != last->epoch ||
+                        candidate->page_size != store->page_size ||
                         memcmp(candidate->volume_id, store->manifest.volume_id, AUL_ID_BYTES) != 0))
             status = AUL_CORRUPT;
     }
@@ -267,32 +328,43 @@ static int find_next(recovery *r, const aul_segment *last, aul_segment **next, a
     return status == AUL_END || status == AUL_CORRUPT ? AUL_OK : status;
 }
 
-/* Reads one segment that the manifest lists as appended to, or that follows by its header. It may have been sealed since. */
+/* Reads a segment that an earlier recovery bounded: all of it was durable. */
+static int read_bounded(recovery *r, aul_segment *segment, aul_error *error) {
+    int status = check_header(r->store, segment, error);
+    if (!status) status = scan_segment(r, segment, segment->summary.log_end, error);
+    if (status) return status;
+    if (!r->scan.in_batch) close_scan(r);
+    pass_summary(r, segment);
+    return AUL_OK;
+}
+
+/* A segment without a valid header: never durable, or damaged. The manifest has its file id, with which
+ * its frames can be told from nothing. */
+static int judge_headless(recovery *r, aul_segment *segment, aul_error *error) {
+    aul_store *store = r->store;
+    int file;
+    u64 size;
+    if (!add_tail(r, segment)) return aul_fail(error, AUL_NO_MEMORY, "no memory to read the log");
+    int status = aul_files_acquire(&store->files, segment, false, &file, error);
+    if (status) return status;
+    int failed = store->disk->size(store->disk->context, file, &size);
+    if (failed)
+        status = aul_fail_os(error, failed, "looking at the size of a log segment", segment->name);
+    if (!status) status = open_segment_scan(r, segment, file, aul_max(size, AUL_BLOCK), error);
+    if (!status) status = judge(r, segment, 0, true, error);
+    aul_files_release(&store->files, segment);
+    return status;
+}
+
+/* Reads one segment that the manifest lists as appended to, or that follows by its header. */
 static int read_appended(recovery *r, aul_segment *segment, aul_error *error) {
     aul_store *store = r->store;
-    aul_summary summary;
     aul_error ignored;
     int status = check_header(store, segment, &ignored);
-    if (status == AUL_CORRUPT) { /* never durable, or damaged */
-        if (!add_tail(r, segment)) return aul_fail(error, AUL_NO_MEMORY, "no memory to read the log");
-        close_scan(r);
-        return judge(r, segment, 0, false, error);
-    }
+    if (status == AUL_CORRUPT) return judge_headless(r, segment, error);
     if (status) {
         if (error) *error = ignored;
         return status;
-    }
-    if (!r->scanning || !r->scan.in_batch) {
-        status = aul_run_read_trailer(&store->files, segment, &summary, &ignored);
-        if (status == AUL_OK && summary.last_lsn <= r->limit) {
-            segment->summary = summary;
-            atomic_store(&segment->last_lsn, summary.last_lsn);
-            atomic_store(&segment->sealed, true);
-            r->durable = aul_max(r->durable, summary.last_commit);
-            pass_summary(r, segment);
-            close_scan(r);
-            return AUL_OK;
-        }
     }
     return scan_segment(r, segment, 0, error);
 }
@@ -316,14 +388,12 @@ static int read_log(recovery *r, aul_error *error) {
         if (atomic_load(&segment->sealed)) {
             if (!has_name(r, segment->name))
                 status = aul_fail_at(error, AUL_CORRUPT, segment->name, 0, segment->first_lsn,
-                                     "the log segment %s is missing: restore it from a copy", segment->name);
+                                     "the log segment %s is missing: restore it from a copy",
+                                     segment->name);
             else
                 pass_summary(r, segment);
         } else if (segment->bounded) {
-            status = check_header(store, segment, error);
-            if (!status) status = scan_segment(r, segment, segment->summary.log_end, error);
-            if (!status) close_scan(r);
-            if (!status) pass_summary(r, segment);
+            status = read_bounded(r, segment, error);
         } else {
             status = read_appended(r, segment, error);
             bool follows = i + 1 == r->listed_count || r->listed[i + 1]->first_lsn == r->next_lsn;
@@ -414,8 +484,11 @@ static int find_state(recovery *r, u64 lsn, aul_error *error) {
 
 static void resume(recovery *r) {
     aul_segment_list *list = r->store->index.list;
-    aul_summary state = {.last_commit = r->last_commit, .last_time_ns = r->last_time_ns, .end_pages = r->end_pages};
-    aul_log_resume(r->store, aul_max(r->last_commit, list->count ? atomic_load(&list->items[list->count - 1]->last_lsn) : 0),
+    aul_summary state = {
+        .last_commit = r->last_commit, .last_time_ns = r->last_time_ns, .end_pages = r->end_pages};
+    aul_log_resume(r->store,
+                   aul_max(r->last_commit,
+                           list->count ? atomic_load(&list->items[list->count - 1]->last_lsn) : 0),
                    &state);
     if (list->count) memcpy(r->store->log.last_id, list->items[list->count - 1]->id, AUL_ID_BYTES);
 }
@@ -434,7 +507,8 @@ static int summarise_bounded(recovery *r, aul_error *error) {
     return AUL_OK;
 }
 
-/* Batches (D, L], read before the index was cut: copied frame by frame, with new headers, into a segment of the new epoch. */
+/* Batches (D, L], read before the index was cut: copied frame by frame, with new headers, into a
+ * segment of the new epoch. */
 typedef struct {
     u8 *bytes; /* frames, headers still the old ones */
     size_t count, capacity;
@@ -461,20 +535,24 @@ static int keep_tail(recovery *r, u64 durable, u64 last, kept_tail *kept, aul_er
         tail_segment *tail = &r->tail[i];
         if (tail->last_lsn <= durable) continue;
         aul_scan scan;
-        status = aul_scan_open(&scan, r->store->disk, tail->segment, tail->segment->file, tail->frames_end,
-                               carried.in_batch ? &carried : NULL, error);
-        const aul_commit *first = status ? NULL : aul_part_commit_of(tail->segment->part, durable + 1);
-        if (first && first->offset != AUL_NO_OFFSET) aul_scan_seek(&scan, first->offset, first->lsn - first->records + 1);
+        status = aul_scan_open(&scan, r->store->disk, tail->segment, tail->segment->file,
+                               tail->frames_end, carried.in_batch ? &carried : NULL, error);
+        const aul_commit *first =
+            status ? NULL : aul_part_commit_of(tail->segment->part, durable + 1);
+        if (first && first->offset != AUL_NO_OFFSET)
+            aul_scan_seek(&scan, first->offset, first->lsn - first->records + 1);
         while (!status && scan.next_lsn <= last) {
             status = aul_scan_next(&scan, error);
-            if (!status && scan.frame.first_lsn > durable) status = keep_frame(r, &scan, kept, error);
+            if (!status && scan.frame.first_lsn > durable)
+                status = keep_frame(r, &scan, kept, error);
         }
         carried = scan;
         aul_scan_close(&scan);
         if (status == AUL_END) status = AUL_OK;
     }
     if (!status && last > durable && kept->last_lsn != last)
-        return aul_fail_bug(error, __FILE__, __LINE__, "the log's tail reads differently a second time");
+        return aul_fail_bug(error, __FILE__, __LINE__,
+                            "the log's tail reads differently a second time");
     return status;
 }
 
@@ -514,7 +592,8 @@ static int secure_tail(recovery *r, const kept_tail *kept, aul_error *error) {
     r->next_lsn = kept->first_lsn;
     close_scan(r);
     size_t count = r->tail_count;
-    status = scan_segment(r, segment, offset, error); /* builds its part, and proves what was written */
+    status =
+        scan_segment(r, segment, offset, error); /* builds its part, and proves what was written */
     if (status) return status;
     AUL_MUST(r->tail_count == count + 1 && r->next_lsn == kept->last_lsn + 1, error);
     segment->bounded = true;
@@ -524,20 +603,24 @@ static int secure_tail(recovery *r, const kept_tail *kept, aul_error *error) {
     return AUL_OK;
 }
 
-/* Files in log/ that are no part of the volume: what was cut, spares, what an interrupted recovery left. With `newer_only` just those
- * that no manifest can ever have named: the old segments are still the only copy of the log's tail. */
+/* Files in log/ that are no part of the volume: what was cut, spares, what an interrupted
+ * recovery left. With `newer_only` just those that no manifest can ever have named: the old
+ * segments are still the only copy of the log's tail. */
 static int remove_strays(recovery *r, bool newer_only, aul_error *error) {
     aul_store *store = r->store;
     aul_segment_list *list = store->index.list;
     for (size_t i = 0; i < r->name_count; i++) {
         u64 first_lsn, epoch;
-        bool known = newer_only && aul_segment_parse_name(r->names[i], &first_lsn, &epoch) && epoch <= store->manifest.epoch;
-        for (size_t s = 0; s < list->count && !known; s++) known = strcmp(list->items[s]->name, r->names[i]) == 0;
+        bool known = newer_only && aul_segment_parse_name(r->names[i], &first_lsn, &epoch) &&
+                     epoch <= store->manifest.epoch;
+        for (size_t s = 0; s < list->count && !known; s++)
+            known = strcmp(list->items[s]->name, r->names[i]) == 0;
         if (known || !r->names[i][0]) continue;
         char path[AUL_PATH_BYTES];
         aul_files_path(&store->files, r->names[i], path, sizeof path);
         int failed = store->disk->unlink(store->disk->context, path);
-        if (failed && failed != ENOENT) return aul_fail_os(error, failed, "removing a file that is no part of the log", path);
+        if (failed && failed != ENOENT)
+            return aul_fail_os(error, failed, "removing a file that is no part of the log", path);
     }
     return AUL_OK;
 }
@@ -546,8 +629,10 @@ static int remove_strays(recovery *r, bool newer_only, aul_error *error) {
 static int remove_dead(recovery *r, u64 epoch, aul_error *error) {
     for (size_t i = 0; i < r->name_count; i++) {
         u64 first_lsn, of_epoch;
-        if (aul_segment_parse_name(r->names[i], &first_lsn, &of_epoch) && of_epoch <= epoch) continue;
-        r->names[i][0] = 0; /* looked after before, or made since by this recovery under the same name */
+        if (aul_segment_parse_name(r->names[i], &first_lsn, &of_epoch) && of_epoch <= epoch)
+            continue;
+        r->names[i][0] =
+            0; /* looked after before, or made since by this recovery under the same name */
     }
     return remove_strays(r, false, error);
 }
@@ -565,7 +650,10 @@ static int log_cut(recovery *r, aul_error *error) {
     u8 data[AUL_BRANCH_BYTES];
     u8 memory[AUL_FRAME_ROOM + AUL_RECORD_HEADER + AUL_BRANCH_BYTES + AUL_FRAME_ALIGN];
     aul_branch_encode(data, &branch);
-    aul_change change = {.kind = AUL_BRANCH_POINT, .length = AUL_BRANCH_BYTES, .data_bytes = AUL_BRANCH_BYTES, .data = data};
+    aul_change change = {.kind = AUL_BRANCH_POINT,
+                         .length = AUL_BRANCH_BYTES,
+                         .data_bytes = AUL_BRANCH_BYTES,
+                         .data = data};
     aul_record_encode(memory + AUL_FRAME_ROOM, &change, log->next_lsn, store->record_seed);
     aul_frame_buffer frame = {memory, AUL_FRAME_ROOM, aul_record_bytes(&change), 1, log->next_lsn};
     aul_log_batch batch = {.frames = &frame,
@@ -573,7 +661,8 @@ static int log_cut(recovery *r, aul_error *error) {
                            .kind = AUL_BATCH_CONTROL,
                            .first_lsn = log->next_lsn,
                            .last_lsn = log->next_lsn,
-                           .end_pages = log->end_pages};
+                           .end_pages = log->end_pages,
+                           .time_ns = log->last_time_ns}; /* the volume's clock may not be ours */
     int status = aul_log_append(store, &batch, error);
     if (!status) status = aul_log_wait_durable(store, batch.last_lsn, 3600000, error);
     if (!status && aul_history_add(&store->manifest.history, &branch))
@@ -581,7 +670,8 @@ static int log_cut(recovery *r, aul_error *error) {
     return status;
 }
 
-/* Everything above D is secured in a new epoch, a cut is logged, and the manifest made to say so. */
+/* Everything above D is secured in a new epoch, a cut is logged, and the manifest made to say
+ * so. */
 static int mend(recovery *r, aul_error *error) {
     aul_store *store = r->store;
     aul_log *log = &store->log;
@@ -601,7 +691,8 @@ static int mend(recovery *r, aul_error *error) {
     }
     if (!status) {
         store->epoch = store->manifest.epoch + 1;
-        log->started = true; /* the manifest below raises the epoch; until then these files are no part of the log */
+        /* The manifest below raises the epoch; until then these files are no part of the log. */
+        log->started = true;
         status = find_state(r, durable, error);
     }
     if (!status) resume(r);
@@ -612,7 +703,8 @@ static int mend(recovery *r, aul_error *error) {
     if (status) return status;
     resume(r);
     log->next_lsn = last + store->manifest.in_flight_lsns + 1;
-    status = aul_log_new_segment(store, AUL_SEGMENT_BYTES_FIRST, AUL_SEGMENT_BYTES_LEAST, false, &segment, error);
+    status = aul_log_new_segment(store, AUL_SEGMENT_BYTES_FIRST, AUL_SEGMENT_BYTES_LEAST, false,
+                                 &segment, error);
     if (!status) status = log_cut(r, error);
     u64 epoch = store->manifest.epoch;
     if (!status) status = aul_store_write_manifest(store, 0, error);
@@ -649,9 +741,13 @@ static int recover_once(aul_store *store, aul_error *error) {
     if (!status) status = read_log(&r, error);
     bool clean = store->manifest.flags & AUL_MANIFEST_CLEAN;
     if (!status && r.durable > r.last_commit)
-        status = aul_fail_at(error, AUL_CORRUPT, store->index.list->count ? store->index.list->items[store->index.list->count - 1]->name : "log",
-                             0, r.last_commit + 1, "the log ends at LSN %llu, %llu was durable: restore its files from a copy",
-                             (unsigned long long)r.last_commit, (unsigned long long)r.durable);
+        status = aul_fail_at(
+            error, AUL_CORRUPT,
+            store->index.list->count ? store->index.list->items[store->index.list->count - 1]->name
+                                     : "log",
+            0, r.last_commit + 1,
+            "the log ends at LSN %llu, %llu was durable: restore its files from a copy",
+            (unsigned long long)r.last_commit, (unsigned long long)r.durable);
     store->info.was_clean = clean;
     store->info.last_lsn = r.last_commit;
     if (!status && store->read_only) {
@@ -674,10 +770,12 @@ int aul_recover(aul_store *store, aul_error *error) {
     for (int i = 0; i < (store->read_only ? READ_ONLY_TRIES : 1); i++) {
         status = recover_once(store, error);
         if (status != AUL_CORRUPT || !store->read_only) break;
-        /* A writer may have sealed, recovered or rolled meanwhile: look again at what there is now. */
+        /* A writer may have sealed, recovered or rolled meanwhile: look again at what there is
+         * now. */
         u64 told;
         bool alive;
-        if (aul_lock_read_durable(store, &told, &alive, NULL) || !alive || i + 1 == READ_ONLY_TRIES) break;
+        if (aul_lock_read_durable(store, &told, &alive, NULL) || !alive || i + 1 == READ_ONLY_TRIES)
+            break;
         aul_manifest again;
         if (aul_manifest_read(store->disk, store->path, &again, NULL)) break;
         for (size_t s = 0; s < store->index.list->count; s++) {
@@ -698,7 +796,8 @@ int aul_start_epoch(aul_store *store, aul_error *error) {
     int status = AUL_OK;
     if (!log->active) {
         store->epoch = store->manifest.epoch + 1;
-        status = aul_log_new_segment(store, AUL_SEGMENT_BYTES_FIRST, AUL_SEGMENT_BYTES_LEAST, false, &segment, error);
+        status = aul_log_new_segment(store, AUL_SEGMENT_BYTES_FIRST, AUL_SEGMENT_BYTES_LEAST, false,
+                                     &segment, error);
     }
     if (status) return status;
     status = aul_store_write_manifest(store, 0, error);

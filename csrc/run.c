@@ -23,28 +23,37 @@ static const char MAGIC[8] = "AULTRAIL";
 #define BLOCK_HEADER 16u
 #define RADIX_BITS 8
 
-_Static_assert(sizeof(aul_entry) == 24 && BLOCK_HEADER + AUL_RUN_ENTRIES * 24 <= AUL_BLOCK, "index block");
-_Static_assert(sizeof(aul_commit) == 32 && BLOCK_HEADER + AUL_RUN_COMMITS * 32 <= AUL_BLOCK, "commit block");
+_Static_assert(sizeof(aul_entry) == 24 && BLOCK_HEADER + AUL_RUN_ENTRIES * 24 <= AUL_BLOCK,
+               "index block");
+_Static_assert(sizeof(aul_commit) == 32 && BLOCK_HEADER + AUL_RUN_COMMITS * 32 <= AUL_BLOCK,
+               "commit block");
 _Static_assert(sizeof(aul_truncate) == 16, "truncate");
 
 static size_t blocks_for(u64 items, u32 each) { return (size_t)((items + each - 1) / each); }
 
 static size_t fence_bytes(u64 entries, u64 commits, u64 truncates) {
-    return blocks_for(entries, AUL_RUN_ENTRIES) * 16 + blocks_for(commits, AUL_RUN_COMMITS) * 8 + (size_t)truncates * 16;
+    return blocks_for(entries, AUL_RUN_ENTRIES) * 16 + blocks_for(commits, AUL_RUN_COMMITS) * 8 +
+           (size_t)truncates * 16;
 }
 
-static u64 footer_start(const aul_summary *summary) { return aul_round_up(summary->log_end, AUL_BLOCK); }
+static u64 footer_start(const aul_summary *summary) {
+    return aul_round_up(summary->log_end, AUL_BLOCK);
+}
 
 static u64 commits_start(const aul_summary *summary) {
-    return footer_start(summary) + blocks_for(summary->entry_count, AUL_RUN_ENTRIES) * (u64)AUL_BLOCK;
+    return footer_start(summary) +
+           blocks_for(summary->entry_count, AUL_RUN_ENTRIES) * (u64)AUL_BLOCK;
 }
 
 static u64 fences_start(const aul_summary *summary) {
-    return commits_start(summary) + blocks_for(summary->commit_count, AUL_RUN_COMMITS) * (u64)AUL_BLOCK;
+    return commits_start(summary) +
+           blocks_for(summary->commit_count, AUL_RUN_COMMITS) * (u64)AUL_BLOCK;
 }
 
 u64 aul_run_footer_bytes(u64 entries, u64 commits, u64 truncates) {
-    return AUL_BLOCK + (blocks_for(entries, AUL_RUN_ENTRIES) + blocks_for(commits, AUL_RUN_COMMITS)) * (u64)AUL_BLOCK +
+    return AUL_BLOCK +
+           (blocks_for(entries, AUL_RUN_ENTRIES) + blocks_for(commits, AUL_RUN_COMMITS)) *
+               (u64)AUL_BLOCK +
            fence_bytes(entries, commits, truncates) + AUL_TRAILER_BYTES;
 }
 
@@ -55,7 +64,8 @@ static u32 placed_crc(const aul_segment *segment, u64 offset, const u8 *data, si
     return aul_crc32c(aul_crc32c(0, place, sizeof place), data, bytes);
 }
 
-/* Stable radix sort by page of entries in LSN order; the result is in *from. Bytes that all pages share are skipped. */
+/* Stable radix sort by page of entries in LSN order; the result is in *from. Bytes that all
+ * pages share are skipped. */
 static void sort_by_page(aul_entry **from, aul_entry **to, size_t count) {
     u64 differ = 0;
     for (size_t i = 1; i < count; i++) differ |= (*from)[i].page_flags ^ (*from)[0].page_flags;
@@ -68,7 +78,8 @@ static void sort_by_page(aul_entry **from, aul_entry **to, size_t count) {
             starts[digit] = sum;
             sum += here;
         }
-        for (size_t i = 0; i < count; i++) (*to)[starts[(*from)[i].page_flags >> shift & 255]++] = (*from)[i];
+        for (size_t i = 0; i < count; i++)
+            (*to)[starts[(*from)[i].page_flags >> shift & 255]++] = (*from)[i];
         aul_entry *sorted = *to;
         *to = *from;
         *from = sorted;
@@ -76,8 +87,8 @@ static void sort_by_page(aul_entry **from, aul_entry **to, size_t count) {
 }
 
 /* Writes blocks of `each` items of `size` bytes; returns the number of blocks. */
-static size_t write_blocks(const aul_segment *segment, u8 *to, u64 offset, const void *items, size_t count, u32 each,
-                           size_t size) {
+static size_t write_blocks(const aul_segment *segment, u8 *to, u64 offset, const void *items,
+                           size_t count, u32 each, size_t size) {
     size_t blocks = blocks_for(count, each);
     for (size_t block = 0; block < blocks; block++) {
         u32 here = (u32)aul_min(each, count - block * each);
@@ -89,7 +100,8 @@ static size_t write_blocks(const aul_segment *segment, u8 *to, u64 offset, const
     return blocks;
 }
 
-static void write_trailer(const aul_segment *segment, const aul_summary *summary, u8 *at, u32 fences_crc) {
+static void write_trailer(const aul_segment *segment, const aul_summary *summary, u8 *at,
+                          u32 fences_crc) {
     memcpy(at, MAGIC, 8);
     put32(at + 12, AUL_FORMAT_VERSION);
     put64(at + 16, segment->first_lsn);
@@ -109,7 +121,8 @@ static void write_trailer(const aul_segment *segment, const aul_summary *summary
     put32(at + 124, summary->whole_crc);
     put64(at + 128, summary->file_bytes);
     put64(at + 136, segment->epoch);
-    put32(at + 8, placed_crc(segment, summary->file_bytes - AUL_TRAILER_BYTES, at + 12, AUL_TRAILER_BYTES - 12));
+    put32(at + 8, placed_crc(segment, summary->file_bytes - AUL_TRAILER_BYTES, at + 12,
+                             AUL_TRAILER_BYTES - 12));
 }
 
 static void write_fences(u8 *at, const aul_entry *entries, const aul_part *part) {
@@ -117,8 +130,10 @@ static void write_fences(u8 *at, const aul_entry *entries, const aul_part *part)
         put64(at, entries[i].page_flags);
         put64(at + 8, entries[i].lsn);
     }
-    for (size_t i = 0; i < part->commit_count; i += AUL_RUN_COMMITS, at += 8) put64(at, part->commits[i].lsn);
-    if (part->truncate_count) memcpy(at, part->truncates, part->truncate_count * sizeof *part->truncates);
+    for (size_t i = 0; i < part->commit_count; i += AUL_RUN_COMMITS, at += 8)
+        put64(at, part->commits[i].lsn);
+    if (part->truncate_count)
+        memcpy(at, part->truncates, part->truncate_count * sizeof *part->truncates);
 }
 
 static void summarise(aul_summary *summary, const aul_entry *sorted, const aul_part *part) {
@@ -126,17 +141,19 @@ static void summarise(aul_summary *summary, const aul_entry *sorted, const aul_p
     summary->commit_count = part->commit_count;
     summary->truncate_count = part->truncate_count;
     summary->page_low = part->entry_count ? sorted[0].page_flags >> 8 : 0;
-    summary->page_high = part->entry_count ? (sorted[part->entry_count - 1].page_flags >> 8) + 1 : 0;
+    summary->page_high =
+        part->entry_count ? (sorted[part->entry_count - 1].page_flags >> 8) + 1 : 0;
     summary->truncate_low = UINT64_MAX;
     for (size_t i = 0; i < part->truncate_count; i++)
         summary->truncate_low = aul_min(summary->truncate_low, part->truncates[i].pages);
-    summary->file_bytes = fences_start(summary) +
-                          fence_bytes(summary->entry_count, summary->commit_count, summary->truncate_count) +
-                          AUL_TRAILER_BYTES;
+    summary->file_bytes =
+        fences_start(summary) +
+        fence_bytes(summary->entry_count, summary->commit_count, summary->truncate_count) +
+        AUL_TRAILER_BYTES;
 }
 
-int aul_run_build(aul_disk *disk, const aul_segment *segment, const aul_part *part, aul_summary *summary, u8 **footer,
-                  size_t *bytes) {
+int aul_run_build(aul_disk *disk, const aul_segment *segment, const aul_part *part,
+                  aul_summary *summary, u8 **footer, size_t *bytes) {
     aul_entry *sorted = aul_alloc(disk, (part->entry_count + 1) * sizeof *sorted);
     aul_entry *scratch = aul_alloc(disk, (part->entry_count + 1) * sizeof *scratch);
     u8 *built = NULL;
@@ -150,12 +167,14 @@ int aul_run_build(aul_disk *disk, const aul_segment *segment, const aul_part *pa
     if (built) {
         u64 start = footer_start(summary), commits_at = commits_start(summary) - start,
             fences_at = fences_start(summary) - start;
-        write_blocks(segment, built, start, sorted, part->entry_count, AUL_RUN_ENTRIES, sizeof *sorted);
-        write_blocks(segment, built + commits_at, start + commits_at, part->commits, part->commit_count, AUL_RUN_COMMITS,
-                     sizeof *part->commits);
+        write_blocks(segment, built, start, sorted, part->entry_count, AUL_RUN_ENTRIES,
+                     sizeof *sorted);
+        write_blocks(segment, built + commits_at, start + commits_at, part->commits,
+                     part->commit_count, AUL_RUN_COMMITS, sizeof *part->commits);
         write_fences(built + fences_at, sorted, part);
         u64 trailer_at = *bytes - AUL_TRAILER_BYTES;
-        write_trailer(segment, summary, built + trailer_at, aul_crc32c(0, built + fences_at, trailer_at - fences_at));
+        write_trailer(segment, summary, built + trailer_at,
+                      aul_crc32c(0, built + fences_at, trailer_at - fences_at));
     }
     aul_release(disk, sorted);
     aul_release(disk, scratch);
@@ -163,29 +182,35 @@ int aul_run_build(aul_disk *disk, const aul_segment *segment, const aul_part *pa
     return built ? AUL_OK : AUL_NO_MEMORY;
 }
 
-static int read_trailer_block(aul_files *files, aul_segment *segment, u8 *trailer, u64 *size, aul_error *error) {
+static int read_trailer_block(aul_files *files, aul_segment *segment, u8 *trailer, u64 *size,
+                              aul_error *error) {
     int file;
     int status = aul_files_acquire(files, segment, false, &file, error);
     if (status) return status;
     int failed = files->disk->size(files->disk->context, file, size);
     aul_files_release(files, segment);
-    if (failed) return aul_fail_os(error, failed, "looking at the size of a log segment", segment->name);
+    if (failed)
+        return aul_fail_os(error, failed, "looking at the size of a log segment", segment->name);
     if (*size < AUL_BLOCK + AUL_TRAILER_BYTES)
-        return aul_fail_at(error, AUL_CORRUPT, segment->name, *size, segment->first_lsn, "%s is too short", segment->name);
-    return aul_files_read(files, segment, trailer, AUL_TRAILER_BYTES, *size - AUL_TRAILER_BYTES, error);
+        return aul_fail_at(error, AUL_CORRUPT, segment->name, *size, segment->first_lsn,
+                           "%s is too short", segment->name);
+    return aul_files_read(files, segment, trailer, AUL_TRAILER_BYTES, *size - AUL_TRAILER_BYTES,
+                          error);
 }
 
-int aul_run_read_trailer(aul_files *files, aul_segment *segment, aul_summary *summary, aul_error *error) {
+int aul_run_read_trailer(aul_files *files, aul_segment *segment, aul_summary *summary,
+                         aul_error *error) {
     u8 at[AUL_TRAILER_BYTES];
     u64 size;
     int status = read_trailer_block(files, segment, at, &size, error);
     if (status) return status;
-    if (memcmp(at, MAGIC, 8) != 0 ||
-        get32(at + 8) != placed_crc(segment, size - AUL_TRAILER_BYTES, at + 12, AUL_TRAILER_BYTES - 12))
-        return aul_fail_at(error, AUL_CORRUPT, segment->name, size - AUL_TRAILER_BYTES, segment->first_lsn,
-                           "%s has no valid trailer", segment->name);
+    if (memcmp(at, MAGIC, 8) != 0 || get32(at + 8) != placed_crc(segment, size - AUL_TRAILER_BYTES,
+                                                                 at + 12, AUL_TRAILER_BYTES - 12))
+        return aul_fail_at(error, AUL_CORRUPT, segment->name, size - AUL_TRAILER_BYTES,
+                           segment->first_lsn, "%s has no valid trailer", segment->name);
     if (get32(at + 12) != AUL_FORMAT_VERSION)
-        return aul_fail(error, AUL_FORMAT, "%s has format %u: use a newer aurolog", segment->name, get32(at + 12));
+        return aul_fail(error, AUL_FORMAT, "%s has format %u: use a newer aurolog", segment->name,
+                        get32(at + 12));
     *summary = (aul_summary){.log_end = get64(at + 32),
                              .last_lsn = get64(at + 24),
                              .file_bytes = get64(at + 128),
@@ -200,13 +225,17 @@ int aul_run_read_trailer(aul_files *files, aul_segment *segment, aul_summary *su
                              .last_commit = get64(at + 104),
                              .whole_crc = get32(at + 124)};
     u64 limit = size / 8; /* no count is larger: keeps the sums below from overflowing */
-    if (get64(at + 16) != segment->first_lsn || get64(at + 136) != segment->epoch || summary->file_bytes != size ||
-        summary->entry_count > limit || summary->commit_count > limit || summary->truncate_count > limit ||
+    if (get64(at + 16) != segment->first_lsn || get64(at + 136) != segment->epoch ||
+        summary->file_bytes != size || summary->entry_count > limit ||
+        summary->commit_count > limit || summary->truncate_count > limit ||
         summary->log_end > size ||
-        fences_start(summary) + fence_bytes(summary->entry_count, summary->commit_count, summary->truncate_count) +
-                AUL_TRAILER_BYTES != size)
-        return aul_fail_at(error, AUL_CORRUPT, segment->name, size - AUL_TRAILER_BYTES, segment->first_lsn,
-                           "the trailer of %s does not fit its file", segment->name);
+        fences_start(summary) +
+                fence_bytes(summary->entry_count, summary->commit_count, summary->truncate_count) +
+                AUL_TRAILER_BYTES !=
+            size)
+        return aul_fail_at(error, AUL_CORRUPT, segment->name, size - AUL_TRAILER_BYTES,
+                           segment->first_lsn, "the trailer of %s does not fit its file",
+                           segment->name);
     return AUL_OK;
 }
 
@@ -222,7 +251,8 @@ static int read_fences(aul_files *files, aul_segment *segment, aul_fences **out,
     const aul_summary *summary = &segment->summary;
     size_t blocks = blocks_for(summary->entry_count, AUL_RUN_ENTRIES);
     size_t commit_blocks = blocks_for(summary->commit_count, AUL_RUN_COMMITS);
-    size_t bytes = fence_bytes(summary->entry_count, summary->commit_count, summary->truncate_count);
+    size_t bytes =
+        fence_bytes(summary->entry_count, summary->commit_count, summary->truncate_count);
     u64 start = fences_start(summary);
     aul_fences *fences = aul_alloc_zero(disk, sizeof *fences);
     if (!fences) return aul_fail(error, AUL_NO_MEMORY, "no memory for an index run");
@@ -236,14 +266,18 @@ static int read_fences(aul_files *files, aul_segment *segment, aul_fences **out,
     int status = AUL_OK;
     if (!fences->fences || !fences->commit_fences || !fences->truncates || !raw)
         status = aul_fail(error, AUL_NO_MEMORY, "no memory for an index run");
-    if (!status) status = aul_files_read(files, segment, raw, bytes + AUL_TRAILER_BYTES, start, error);
+    if (!status)
+        status = aul_files_read(files, segment, raw, bytes + AUL_TRAILER_BYTES, start, error);
     if (!status && aul_crc32c(0, raw, bytes) != get32(raw + bytes + 120))
-        status = aul_fail_at(error, AUL_CORRUPT, segment->name, start, segment->first_lsn,
-                             "the fences of the index run in %s are damaged: restore the file from a copy", segment->name);
+        status = aul_fail_at(
+            error, AUL_CORRUPT, segment->name, start, segment->first_lsn,
+            "the fences of the index run in %s are damaged: restore the file from a copy",
+            segment->name);
     if (!status) {
         memcpy(fences->fences, raw, blocks * 16);
         memcpy(fences->commit_fences, raw + blocks * 16, commit_blocks * 8);
-        memcpy(fences->truncates, raw + blocks * 16 + commit_blocks * 8, fences->truncate_count * 16);
+        memcpy(fences->truncates, raw + blocks * 16 + commit_blocks * 8,
+               fences->truncate_count * 16);
         *out = fences;
     } else {
         free_fences(disk, fences);
@@ -270,21 +304,24 @@ int aul_run_load(aul_files *files, aul_segment *segment, const aul_fences **out,
     return AUL_OK;
 }
 
-static int read_block(aul_files *files, aul_segment *segment, u64 offset, u8 block[AUL_BLOCK], u32 most, u32 *count,
-                      aul_error *error) {
+static int read_block(aul_files *files, aul_segment *segment, u64 offset, u8 block[AUL_BLOCK],
+                      u32 most, u32 *count, aul_error *error) {
     int status = aul_files_read(files, segment, block, AUL_BLOCK, offset, error);
     if (status) return status;
     *count = get32(block + 4);
-    if (get32(block) != placed_crc(segment, offset, block + 4, AUL_BLOCK - 4) || *count == 0 || *count > most)
+    if (get32(block) != placed_crc(segment, offset, block + 4, AUL_BLOCK - 4) || *count == 0 ||
+        *count > most)
         return aul_fail_at(error, AUL_CORRUPT, segment->name, offset, segment->first_lsn,
-                           "an index block of %s is damaged: restore the file from a copy", segment->name);
+                           "an index block of %s is damaged: restore the file from a copy",
+                           segment->name);
     return AUL_OK;
 }
 
 int aul_run_read_block(aul_run_cursor *cursor, size_t block, aul_error *error) {
     u8 raw[AUL_BLOCK];
     u64 offset = footer_start(&cursor->segment->summary) + block * (u64)AUL_BLOCK;
-    int status = read_block(cursor->files, cursor->segment, offset, raw, AUL_RUN_ENTRIES, &cursor->count, error);
+    int status = read_block(cursor->files, cursor->segment, offset, raw, AUL_RUN_ENTRIES,
+                            &cursor->count, error);
     if (status) return status;
     cursor->block = block;
     memcpy(cursor->entries, raw + BLOCK_HEADER, cursor->count * sizeof(aul_entry));
@@ -338,8 +375,8 @@ int aul_run_older(aul_run_cursor *cursor, aul_error *error) {
     return cursor->entries[cursor->at].page_flags >> 8 == page ? AUL_OK : AUL_END;
 }
 
-int aul_run_read_commits(aul_files *files, aul_segment *segment, size_t block, aul_commit commits[AUL_RUN_COMMITS],
-                         u32 *count, aul_error *error) {
+int aul_run_read_commits(aul_files *files, aul_segment *segment, size_t block,
+                         aul_commit commits[AUL_RUN_COMMITS], u32 *count, aul_error *error) {
     u8 raw[AUL_BLOCK];
     u64 offset = commits_start(&segment->summary) + block * (u64)AUL_BLOCK;
     int status = read_block(files, segment, offset, raw, AUL_RUN_COMMITS, count, error);
@@ -360,7 +397,8 @@ static size_t commit_blocks_to(const aul_fences *fences, u64 lsn) {
     return low;
 }
 
-int aul_run_commit(aul_files *files, aul_segment *segment, u64 lsn, aul_commit *out, aul_error *error) {
+int aul_run_commit(aul_files *files, aul_segment *segment, u64 lsn, aul_commit *out,
+                   aul_error *error) {
     const aul_fences *fences;
     aul_commit commits[AUL_RUN_COMMITS];
     u32 count;
@@ -378,7 +416,8 @@ int aul_run_commit(aul_files *files, aul_segment *segment, u64 lsn, aul_commit *
     return AUL_END;
 }
 
-int aul_run_commit_of(aul_files *files, aul_segment *segment, u64 lsn, aul_commit *out, aul_error *error) {
+int aul_run_commit_of(aul_files *files, aul_segment *segment, u64 lsn, aul_commit *out,
+                      aul_error *error) {
     const aul_fences *fences;
     aul_commit commits[AUL_RUN_COMMITS];
     u32 count;

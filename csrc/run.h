@@ -1,16 +1,21 @@
 /* run.h: the footer of a sealed segment: an index run, the commits, the truncates and a trailer.
  *
  * The footer begins at the frames' end, rounded up to 4,096, and ends the file:
- *   index blocks   4,096 bytes each: u32 crc, u32 count, u64 zero, then up to 170 entries of 24 bytes by (page, LSN):
- *                  u64 page << 8 | flags, u64 LSN, u32 offset of the record, u32 bytes of the record
- *   commit blocks  4,096 bytes each: u32 crc, u32 count, u64 zero, then up to 127 entries of 32 bytes by LSN:
- *                  u64 commit LSN, u64 time, u64 end of page space, u32 offset of the batch's first frame, u32 records
- *   fences         for each index block page << 8 | flags and LSN of its first entry, for each commit block its first LSN, then
+ *   index blocks   4,096 bytes each: u32 crc, u32 count, u64 zero, then up to 170 entries of 24
+ *   bytes by (page, LSN):
+ *                  u64 page << 8 | flags, u64 LSN, u32 offset of the record, u32 bytes of the
+ *                  record
+ *   commit blocks  4,096 bytes each: u32 crc, u32 count, u64 zero, then up to 127 entries of 32
+ *   bytes by LSN:
+ *                  u64 commit LSN, u64 time, u64 end of page space, u32 offset of the batch's
+ *                  first frame, u32 records
+ *   fences         for each index block page << 8 | flags and LSN of its first entry, for each
+ *   commit block its first LSN, then
  *                  the truncates (u64 LSN, u64 pages) by LSN
  *   trailer        the last 512 bytes of the file, see run.c
  *
- * A block's crc covers the file id, the block's offset and bytes 4..4096; so no block is taken for another.
- */
+ * A block's crc covers the file id, the block's offset and bytes 4..4096; so no block is taken
+ * for another. */
 #ifndef AUL_RUN_H
 #define AUL_RUN_H
 
@@ -23,16 +28,19 @@
 /* Size of the footer for so many entries, at most. */
 u64 aul_run_footer_bytes(u64 entries, u64 commits, u64 truncates);
 
-/* Builds the footer of a full, durable segment from its part; fills in `summary` (whose log_end, last_lsn, whole_crc, last_time_ns,
- * end_pages and last_commit the caller has set). *footer is for the caller to release. */
-int aul_run_build(aul_disk *disk, const aul_segment *segment, const aul_part *part, aul_summary *summary, u8 **footer,
-                  size_t *bytes);
+/* Builds the footer of a full, durable segment from its part; fills in `summary` (whose log_end,
+ * last_lsn, whole_crc, last_time_ns, end_pages and last_commit the caller has set). *footer is
+ * for the caller to release. */
+int aul_run_build(aul_disk *disk, const aul_segment *segment, const aul_part *part,
+                  aul_summary *summary, u8 **footer, size_t *bytes);
 
 /* Reads and checks a trailer. AUL_CORRUPT when the file has none: it is not sealed. */
-int aul_run_read_trailer(aul_files *files, aul_segment *segment, aul_summary *summary, aul_error *error);
+int aul_run_read_trailer(aul_files *files, aul_segment *segment, aul_summary *summary,
+                         aul_error *error);
 
 /* Loads the fences and truncates, once. */
-int aul_run_load(aul_files *files, aul_segment *segment, const aul_fences **fences, aul_error *error);
+int aul_run_load(aul_files *files, aul_segment *segment, const aul_fences **fences,
+                 aul_error *error);
 
 /* An entry of a run and the block around it. */
 typedef struct {
@@ -52,11 +60,13 @@ int aul_run_seek(aul_run_cursor *cursor, u64 page, u64 lsn, aul_error *error);
 int aul_run_older(aul_run_cursor *cursor, aul_error *error);
 
 /* Reads and checks one commit block. */
-int aul_run_read_commits(aul_files *files, aul_segment *segment, size_t block, aul_commit commits[AUL_RUN_COMMITS],
-                         u32 *count, aul_error *error);
+int aul_run_read_commits(aul_files *files, aul_segment *segment, size_t block,
+                         aul_commit commits[AUL_RUN_COMMITS], u32 *count, aul_error *error);
 /* The last commit at or below lsn; AUL_END when there is none. */
-int aul_run_commit(aul_files *files, aul_segment *segment, u64 lsn, aul_commit *out, aul_error *error);
+int aul_run_commit(aul_files *files, aul_segment *segment, u64 lsn, aul_commit *out,
+                   aul_error *error);
 /* The first commit at or above lsn; AUL_END when there is none. */
-int aul_run_commit_of(aul_files *files, aul_segment *segment, u64 lsn, aul_commit *out, aul_error *error);
+int aul_run_commit_of(aul_files *files, aul_segment *segment, u64 lsn, aul_commit *out,
+                      aul_error *error);
 
 #endif

@@ -32,13 +32,14 @@ void aul_segment_free(aul_disk *disk, aul_segment *segment) {
 }
 
 void aul_segment_set_name(aul_segment *segment) {
-    snprintf(segment->name, sizeof segment->name, "%016llx-%016llx.log", (unsigned long long)segment->first_lsn,
-             (unsigned long long)segment->epoch);
+    snprintf(segment->name, sizeof segment->name, "%016llx-%016llx.log",
+             (unsigned long long)segment->first_lsn, (unsigned long long)segment->epoch);
 }
 
 bool aul_segment_parse_name(const char *name, u64 *first_lsn, u64 *epoch) {
     if (strlen(name) != 37 || name[16] != '-' || strcmp(name + 33, ".log") != 0) return false;
-    if (strspn(name, "0123456789abcdef") != 16 || strspn(name + 17, "0123456789abcdef") != 16) return false;
+    if (strspn(name, "0123456789abcdef") != 16 || strspn(name + 17, "0123456789abcdef") != 16)
+        return false;
     *first_lsn = strtoull(name, NULL, 16);
     *epoch = strtoull(name + 17, NULL, 16);
     return true;
@@ -68,7 +69,8 @@ int aul_segment_decode_header(const u8 *block, aul_segment *out, aul_error *erro
     if (!is_header(block)) block += COPY_AT;
     if (!is_header(block)) return aul_fail(error, AUL_CORRUPT, "not the header of a log segment");
     if (get32(block + 12) != AUL_FORMAT_VERSION || (get64(block + 16) & ~AUL_FEATURES_KNOWN))
-        return aul_fail(error, AUL_FORMAT, "a log segment of format %u with features %llx: use a newer aurolog",
+        return aul_fail(error, AUL_FORMAT,
+                        "a log segment of format %u with features %llx: use a newer aurolog",
                         get32(block + 12), (unsigned long long)get64(block + 16));
     memcpy(out->id, block + 24, AUL_ID_BYTES);
     memcpy(out->volume_id, block + 40, AUL_ID_BYTES);
@@ -116,14 +118,17 @@ void aul_scan_seek(aul_scan *scan, u64 offset, u64 lsn) {
     scan->in_batch = false;
 }
 
-/* Makes `bytes` at `offset` present in the buffer; *at points to them and *have says how many there are before the end. */
-static int fetch(aul_scan *scan, u64 offset, size_t bytes, const u8 **at, size_t *have, aul_error *error) {
+/* Makes `bytes` at `offset` present in the buffer; *at points to them and *have says how many
+ * there are before the end. */
+static int fetch(aul_scan *scan, u64 offset, size_t bytes, const u8 **at, size_t *have,
+                 aul_error *error) {
     u64 buffer_end = scan->buffer_offset + scan->buffered;
     *at = NULL;
     *have = 0;
     if (offset < scan->buffer_offset || offset + bytes > buffer_end) {
         size_t want = (size_t)aul_min(SCAN_BUFFER, scan->end > offset ? scan->end - offset : 0);
-        int status = aul_disk_read(scan->disk, scan->file, scan->buffer, want, offset, &scan->buffered);
+        int status =
+            aul_disk_read(scan->disk, scan->file, scan->buffer, want, offset, &scan->buffered);
         if (status) return aul_fail_os(error, status, "reading the log", scan->segment->name);
         scan->buffer_offset = offset;
         buffer_end = offset + scan->buffered;
@@ -142,18 +147,20 @@ static bool enter_batch(aul_scan *scan) {
     if (first) {
         if (aul_batch_decode(scan->payload, frame->payload_bytes, &scan->batch)) return false;
         if (scan->batch.first_lsn != frame->first_lsn) return false;
-        if (memcmp(scan->batch.volume_id, scan->segment->volume_id, AUL_ID_BYTES) != 0) return false;
+        if (memcmp(scan->batch.volume_id, scan->segment->volume_id, AUL_ID_BYTES) != 0)
+            return false;
         memcpy(scan->note, scan->batch.note, scan->batch.note_bytes);
         scan->note[scan->batch.note_bytes] = 0;
         scan->records_at = scan->batch.header_bytes;
         scan->batch_offset = scan->frame_offset;
         scan->batch_left = scan->batch.stream_bytes;
     }
-    if (frame->payload_bytes > scan->batch_left) return false;
-    u64 left = scan->batch_left - frame->payload_bytes;
-    u64 after = frame->first_lsn + frame->records;
-    if (last != (left == 0) || last != (after == scan->batch.last_lsn + 1)) return false;
-    scan->batch_left = left;
+    if (last != (frame->first_lsn + frame->records == scan->batch.last_lsn + 1)) return false;
+    if (scan->batch_left != AUL_UNKNOWN_LEFT) {
+        if (frame->payload_bytes > scan->batch_left) return false;
+        scan->batch_left -= frame->payload_bytes;
+        if (last != (scan->batch_left == 0)) return false;
+    }
     scan->in_batch = !last;
     return true;
 }
@@ -165,21 +172,44 @@ int aul_scan_next(aul_scan *scan, aul_error *error) {
     if (offset == scan->end) return AUL_END;
     int status = fetch(scan, offset, AUL_FRAME_HEADER, &at, &have, error);
     if (status) return status;
-    if (have < AUL_FRAME_HEADER || aul_frame_decode(at, scan->segment->id, offset, &scan->frame)) return AUL_CORRUPT;
+    if (have < AUL_FRAME_HEADER || aul_frame_decode(at, scan->segment->id, offset, &scan->frame))
+        return AUL_CORRUPT;
     const aul_frame *frame = &scan->frame;
-    if (frame->epoch != scan->segment->epoch || frame->first_lsn != scan->next_lsn) return AUL_CORRUPT;
+    if (frame->epoch != scan->segment->epoch || frame->first_lsn != scan->next_lsn)
+        return AUL_CORRUPT;
     if (frame->durable_before >= frame->first_lsn) return AUL_CORRUPT;
     u64 bytes = aul_frame_bytes(frame->payload_bytes);
     status = fetch(scan, offset, bytes, &at, &have, error);
     if (status) return status;
     if (have < bytes) return AUL_CORRUPT;
     scan->payload = at + AUL_FRAME_HEADER;
-    if (aul_crc32c(0, scan->payload, frame->payload_bytes) != frame->payload_crc) return AUL_CORRUPT;
+    if (aul_crc32c(0, scan->payload, frame->payload_bytes) != frame->payload_crc)
+        return AUL_CORRUPT;
     scan->frame_offset = offset;
     if (!enter_batch(scan)) return AUL_CORRUPT;
     scan->durable_before = aul_max(scan->durable_before, frame->durable_before);
     scan->next_lsn = frame->first_lsn + frame->records;
     scan->offset = offset + bytes;
+    return AUL_OK;
+}
+
+int aul_scan_index(const aul_scan *scan, aul_part *part) {
+    const aul_frame *frame = &scan->frame;
+    if (aul_part_reserve(part, frame->records, frame->records, 1)) return AUL_NO_MEMORY;
+    if (!aul_part_add_records(part, scan->segment->page_size, scan->payload, frame->payload_bytes,
+                              scan->records_at, frame->first_lsn, frame->records,
+                              scan->frame_offset + AUL_FRAME_HEADER)) {
+        aul_part_cut(part, frame->first_lsn - 1);
+        return AUL_CORRUPT;
+    }
+    if (scan->in_batch) return AUL_OK;
+    const aul_batch *batch = &scan->batch;
+    aul_commit commit = {.lsn = batch->last_lsn,
+                         .time_ns = batch->time_ns,
+                         .end_pages = batch->end_pages,
+                         .offset = (u32)scan->batch_offset,
+                         .records = (u32)(batch->last_lsn - batch->first_lsn + 1)};
+    aul_part_add_commit(part, &commit);
     return AUL_OK;
 }
 
@@ -193,7 +223,7 @@ int aul_scan_find_evidence(aul_scan *scan, u64 lsn, bool *found, u64 *used_end, 
         int status = fetch(scan, offset, AUL_FRAME_HEADER, &at, &have, error);
         if (status) return status;
         const u8 *end = scan->buffer + scan->buffered;
-        if (have < AUL_FRAME_HEADER) return AUL_OK;
+        if (have < AUL_FRAME_HEADER) break;
         for (; at + AUL_FRAME_HEADER <= end; at += AUL_FRAME_ALIGN, offset += AUL_FRAME_ALIGN) {
             aul_frame frame;
             if (AUL_LIKELY(get64(at) == 0)) continue;
@@ -205,5 +235,12 @@ int aul_scan_find_evidence(aul_scan *scan, u64 lsn, bool *found, u64 *used_end, 
             return AUL_OK;
         }
     }
+    u8 rest[AUL_FRAME_HEADER]; /* less than a header: no evidence, but written */
+    size_t left = scan->end > offset ? (size_t)aul_min(scan->end - offset, sizeof rest) : 0,
+           done = 0;
+    int failed = aul_disk_read(scan->disk, scan->file, rest, left, offset, &done);
+    if (failed) return aul_fail_os(error, failed, "reading the log", scan->segment->name);
+    for (size_t i = 0; i < done; i++)
+        if (rest[i]) *used_end = offset + done;
     return AUL_OK;
 }

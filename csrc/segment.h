@@ -1,8 +1,9 @@
 /* segment.h: one log segment: its header, its place in the chain, and reading its frames.
  *
- * A segment is active while appended to, then full, then sealed: immutable, with a footer (run.h). Its file is named
- * log/<first LSN>-<epoch>.log, both in hex. Header, one block of 4,096 bytes: the following 512 bytes, and a copy of them at byte 2,048, so that no damage
- * to one sector hides what is behind it; the rest is zero:
+ * A segment is active while appended to, then full, then sealed: immutable, with a footer
+ * (run.h). Its file is named log/<first LSN>-<epoch>.log, both in hex. Header, one block of
+ * 4,096 bytes: the following 512 bytes, and a copy of them at byte 2,048, so that no damage to
+ * one sector hides what is behind it; the rest is zero:
  *   0  8 bytes magic "AULSEGMT"
  *   8  u32  crc32c of bytes 12..512
  *  12  u32  format version, 1
@@ -16,8 +17,8 @@
  *  96  u64  time of creation
  * 104  u32  page size
  *
- * Frames follow from byte 4,096 without gaps. Bytes behind the last frame mean nothing until the segment is sealed.
- */
+ * Frames follow from byte 4,096 without gaps. Bytes behind the last frame mean nothing until the
+ * segment is sealed. */
 #ifndef AUL_SEGMENT_H
 #define AUL_SEGMENT_H
 
@@ -34,11 +35,11 @@ typedef struct {
     u64 last_lsn;
     u64 file_bytes;
     u64 entry_count, commit_count, truncate_count;
-    u64 page_low, page_high;  /* pages of its records, half-open; equal when it has none */
-    u64 truncate_low;         /* lowest end of page space any truncate set */
+    u64 page_low, page_high;     /* pages of its records, half-open; equal when it has none */
+    u64 truncate_low;            /* lowest end of page space any truncate set */
     u64 last_time_ns, end_pages; /* after its last commit, or carried on */
-    u64 last_commit;          /* the last commit LSN in it or before it */
-    u64 whole_crc;               /* of bytes [0, log_end); a u64, so that there is no padding to compare */
+    u64 last_commit;             /* the last commit LSN in it or before it */
+    u64 whole_crc; /* of bytes [0, log_end); a u64, so that there is no padding to compare */
 } aul_summary;
 
 /* The parts of a run kept in memory once it has been searched (run.h). */
@@ -56,7 +57,8 @@ typedef struct aul_segment {
     u32 record_seed;
     char name[AUL_SEGMENT_NAME];
 
-    /* Sealed or unsealed. `sealed` is set once, under the index lock, after `summary` is complete. */
+    /* Sealed or unsealed. `sealed` is set once, under the index lock, after `summary` is
+     * complete. */
     _Atomic bool sealed;
     aul_summary summary;
     _Atomic(aul_fences *) fences; /* loaded by the first search; owned */
@@ -69,9 +71,9 @@ typedef struct aul_segment {
     u64 capacity;                /* bytes the file has been given */
     u32 crc;                     /* of the bytes written so far */
     bool prepared;               /* its blocks were written before */
-    bool name_unsynced;          /* its directory entry may not be durable */
+    _Atomic bool name_unsynced;  /* its directory entry may not be durable */
     bool bounded;                /* from an older epoch; recovery bounded it, nothing is appended */
-    u8 *image;                   /* of bytes [image_start, capacity), or NULL; under the index lock to drop */
+    u8 *image; /* of bytes [image_start, capacity), or NULL; under the index lock to drop */
     u64 image_start;
 
     /* The open file (files.h), under the file table's lock. */
@@ -88,10 +90,15 @@ void aul_segment_set_name(aul_segment *segment);
 bool aul_segment_parse_name(const char *name, u64 *first_lsn, u64 *epoch);
 
 void aul_segment_encode_header(u8 block[AUL_BLOCK], const aul_segment *segment);
-/* AUL_CORRUPT when the block is no segment header, AUL_FORMAT when it is a newer one. Fills all fields that the header has. */
+/* AUL_CORRUPT when the block is no segment header, AUL_FORMAT when it is a newer one. Fills all
+ * fields that the header has. */
 int aul_segment_decode_header(const u8 *block, aul_segment *out, aul_error *error);
 
-/* Reads frames in order. Batches are put together again: each frame is checked as a part of its batch. */
+/* A batch whose earlier segments were not read: where it ends is known by its last LSN alone. */
+#define AUL_UNKNOWN_LEFT UINT64_MAX
+
+/* Reads frames in order. Batches are put together again: each frame is checked as a part of its
+ * batch. */
 typedef struct {
     aul_disk *disk;
     const aul_segment *segment;
@@ -112,19 +119,23 @@ typedef struct {
     aul_batch batch;
     u8 note[AUL_NOTE_MAX + 1];
     u64 batch_offset; /* of its first frame in this segment, AUL_NO_OFFSET when in an older one */
-    u64 batch_left;   /* stream bytes still to come */
+    u64 batch_left;   /* stream bytes still to come, or AUL_UNKNOWN_LEFT */
 } aul_scan;
 
-/* Starts at the segment's first frame. A batch that began in the segment before goes on when `continues` is its scan. */
+/* Starts at the segment's first frame. A batch that began in the segment before goes on when
+ * `continues` is its scan. */
 int aul_scan_open(aul_scan *scan, aul_disk *disk, const aul_segment *segment, int file, u64 end,
                   const aul_scan *continues, aul_error *error);
-/* AUL_OK with a valid frame; AUL_END at the end; AUL_CORRUPT when there is no valid frame at scan->offset (torn or damaged: the
- * caller has to tell which); other codes when the disk fails. */
+/* AUL_OK with a valid frame; AUL_END at the end; AUL_CORRUPT when there is no valid frame at
+ * scan->offset (torn or damaged: the caller has to tell which); other codes when the disk fails. */
 int aul_scan_next(aul_scan *scan, aul_error *error);
+/* Adds the frame last read to the part, and its commit when it ends a batch. AUL_CORRUPT, and the
+ * part is as before, when the payload does not hold exactly the records that the frame says. */
+int aul_scan_index(const aul_scan *scan, aul_part *part);
 /* Goes to a frame known to be at `offset` with first LSN `lsn`, which begins a batch. */
 void aul_scan_seek(aul_scan *scan, u64 offset, u64 lsn);
-/* Looks behind scan->offset for the header of a valid frame that says LSN `lsn` was durable; *found tells. When there is none,
- * *used_end is the end of the last word that is not zero. */
+/* Looks behind scan->offset for the header of a valid frame that says LSN `lsn` was durable;
+ * *found tells. When there is none, *used_end is the end of the last word that is not zero. */
 int aul_scan_find_evidence(aul_scan *scan, u64 lsn, bool *found, u64 *used_end, aul_error *error);
 void aul_scan_close(aul_scan *scan);
 

@@ -1,17 +1,21 @@
-/* store.c: the life of a volume's handle: creating, opening, closing. See store.h for what it is made of. */
+/* store.c: the life of a volume's handle: creating, opening, closing. See store.h for what it is
+ * made of. */
 #include "store.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RESERVE_BYTES (256u << 10) /* given up when the disk is full, so that the manifest can still be written */
+#define RESERVE_BYTES \
+    (256u << 10) /* given up when the disk is full, so that the manifest can still be written */
 
-/* Calls and references ------------------------------------------------------------------------------------------------ */
+/* Calls and references */
 
 int aul_store_enter(aul_store *store, aul_error *error) {
     if (AUL_UNLIKELY(store->fork_generation != aul_fork_generation()))
-        return aul_fail(error, AUL_FORKED, "this handle belongs to the parent process: open the volume again after fork()");
+        return aul_fail(
+            error, AUL_FORKED,
+            "this handle belongs to the parent process: open the volume again after fork()");
     atomic_fetch_add(&store->calls, 1);
     if (AUL_LIKELY(atomic_load(&store->state) == AUL_STATE_OPEN)) return AUL_OK;
     aul_store_leave(store);
@@ -19,7 +23,9 @@ int aul_store_enter(aul_store *store, aul_error *error) {
 }
 
 void aul_store_leave(aul_store *store) {
-    if (AUL_LIKELY(atomic_fetch_sub(&store->calls, 1) != 1 || atomic_load(&store->state) == AUL_STATE_OPEN)) return;
+    if (AUL_LIKELY(atomic_fetch_sub(&store->calls, 1) != 1 ||
+                   atomic_load(&store->state) == AUL_STATE_OPEN))
+        return;
     pthread_mutex_lock(&store->life_lock);
     pthread_cond_broadcast(&store->life_changed);
     pthread_mutex_unlock(&store->life_lock);
@@ -34,9 +40,11 @@ void aul_store_unref(aul_store *store) {
     free(store); /* made before there was a disk table */
 }
 
-/* The manifest ---------------------------------------------------------------------------------------------------------- */
+/* The manifest */
 
-static void reserve_path(aul_store *store, char *to, size_t bytes) { snprintf(to, bytes, "%s/RESERVE", store->path); }
+static void reserve_path(aul_store *store, char *to, size_t bytes) {
+    snprintf(to, bytes, "%s/RESERVE", store->path);
+}
 
 static void make_reserve(aul_store *store) {
     char path[AUL_PATH_BYTES];
@@ -44,8 +52,13 @@ static void make_reserve(aul_store *store) {
     reserve_path(store, path, sizeof path);
     aul_disk *disk = store->disk;
     if (disk->open(disk->context, path, AUL_DISK_WRITE | AUL_DISK_CREATE, &file)) return;
-    if (disk->allocate(disk->context, file, RESERVE_BYTES)) disk->unlink(disk->context, path);
+    if (aul_disk_allocate(disk, file, RESERVE_BYTES)) disk->unlink(disk->context, path);
     disk->close(disk->context, file);
+}
+
+static int sync_directory(aul_store *store, const char *path, aul_error *error) {
+    int failed = aul_disk_sync_directory(store->disk, path);
+    return failed ? aul_fail_os(error, failed, "syncing a directory of the volume", path) : AUL_OK;
 }
 
 int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error) {
@@ -57,7 +70,11 @@ int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error) {
     now.segments = list->items;
     now.segment_count = list->count;
     now.durable_lsn = atomic_load(&store->log.durable);
-    int status = aul_manifest_write(store->disk, store->path, &now, error);
+    /* Named is there: a segment that the manifest lists and the directory has not is a lost one. */
+    bool new_names = false;
+    for (size_t i = 0; i < list->count; i++) new_names |= list->items[i]->name_unsynced;
+    int status = new_names ? sync_directory(store, store->log_path, error) : AUL_OK;
+    if (!status) status = aul_manifest_write(store->disk, store->path, &now, error);
     if (status == AUL_DISK_FULL) {
         reserve_path(store, path, sizeof path);
         if (store->disk->unlink(store->disk->context, path) == 0)
@@ -68,22 +85,27 @@ int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error) {
     return status;
 }
 
-/* Creating --------------------------------------------------------------------------------------------------------------- */
+/* Creating */
 
 static int check_page_size(u32 page_size, aul_error *error) {
-    if (page_size >= AUL_PAGE_SIZE_MIN && page_size <= AUL_PAGE_SIZE_MAX && (page_size & (page_size - 1)) == 0) return AUL_OK;
-    return aul_fail(error, AUL_INPUT, "a page size is a power of two from %u to %u, not %u", AUL_PAGE_SIZE_MIN, AUL_PAGE_SIZE_MAX,
-                    page_size);
+    if (page_size >= AUL_PAGE_SIZE_MIN && page_size <= AUL_PAGE_SIZE_MAX &&
+        (page_size & (page_size - 1)) == 0)
+        return AUL_OK;
+    return aul_fail(error, AUL_INPUT, "a page size is a power of two from %u to %u, not %u",
+                    AUL_PAGE_SIZE_MIN, AUL_PAGE_SIZE_MAX, page_size);
 }
 
 static int make_directory(aul_store *store, const char *path, aul_error *error) {
     int failed = store->disk->make_directory(store->disk->context, path);
-    return failed && failed != EEXIST ? aul_fail_os(error, failed, "making a directory of the volume", path) : AUL_OK;
+    return failed && failed != EEXIST
+               ? aul_fail_os(error, failed, "making a directory of the volume", path)
+               : AUL_OK;
 }
 
 /* Only what an interrupted creation leaves. */
 static int look_for_strangers(void *argument, const char *name) {
-    static const char *const ours[] = {"log", "images", "LOCK", "RESERVE", "MANIFEST.new", "MANIFEST"};
+    static const char *const ours[] = {"log",     "images",       "LOCK",
+                                       "RESERVE", "MANIFEST.new", "MANIFEST"};
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         if (strcmp(name, ours[i]) == 0) return 0;
     snprintf(argument, 256, "%s", name);
@@ -94,8 +116,10 @@ static int sync_parent(aul_store *store, aul_error *error) {
     char parent[AUL_PATH_BYTES];
     snprintf(parent, sizeof parent, "%s/..", store->path);
     int failed = aul_disk_sync_directory(store->disk, parent);
-    if (failed == EACCES || failed == EPERM) return AUL_OK; /* a parent that we may not read is its owner's to sync */
-    return failed ? aul_fail_os(error, failed, "syncing the directory above the volume", parent) : AUL_OK;
+    if (failed == EACCES || failed == EPERM)
+        return AUL_OK; /* a parent that we may not read is its owner's to sync */
+    return failed ? aul_fail_os(error, failed, "syncing the directory above the volume", parent)
+                  : AUL_OK;
 }
 
 static int find_any(void *argument, const char *name) {
@@ -108,9 +132,12 @@ static int check_no_log(aul_store *store, aul_error *error) {
     char name[256] = "";
     int failed = store->disk->list(store->disk->context, store->log_path, find_any, name);
     if (failed == EEXIST)
-        return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s has a log (%s) but its MANIFEST is missing: restore it from a copy",
+        return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0,
+                           "%s has a log (%s) but its MANIFEST is missing: restore it from a copy",
                            store->path, name);
-    return failed && failed != ENOENT ? aul_fail_os(error, failed, "listing the log's directory", store->log_path) : AUL_OK;
+    return failed && failed != ENOENT
+               ? aul_fail_os(error, failed, "listing the log's directory", store->log_path)
+               : AUL_OK;
 }
 
 static int create_volume(aul_store *store, const aul_options *options, aul_error *error) {
@@ -119,14 +146,16 @@ static int create_volume(aul_store *store, const aul_options *options, aul_error
     u32 page_size = options->page_size ? options->page_size : AUL_PAGE_SIZE_DEFAULT;
     int failed = disk->list(disk->context, store->path, look_for_strangers, stranger);
     if (failed == EEXIST)
-        return aul_fail(error, AUL_NOT_A_VOLUME, "%s has no MANIFEST, and is not empty: it holds %s. Choose another path", store->path,
-                        stranger);
+        return aul_fail(error, AUL_NOT_A_VOLUME,
+                        "%s has no MANIFEST, and is not empty: it holds %s. Choose another path",
+                        store->path, stranger);
     if (failed) return aul_fail_os(error, failed, "listing the directory", store->path);
     int status = check_no_log(store, error);
     if (status) return status;
     snprintf(images, sizeof images, "%s/images", store->path);
     status = make_directory(store, store->log_path, error);
     if (!status) status = make_directory(store, images, error);
+    if (!status) status = sync_directory(store, store->path, error); /* a manifest needs its log */
     if (status) return status;
     aul_manifest *manifest = &store->manifest;
     manifest->page_size = page_size;
@@ -141,7 +170,7 @@ static int create_volume(aul_store *store, const aul_options *options, aul_error
     return status ? status : sync_parent(store, error);
 }
 
-/* Opening ---------------------------------------------------------------------------------------------------------------- */
+/* Opening */
 
 static int check_options(const aul_options *options, aul_error *error) {
     if (options->page_size && check_page_size(options->page_size, error)) return AUL_INPUT;
@@ -157,8 +186,10 @@ static char *join(aul_disk *disk, const char *path, const char *name) {
     return joined;
 }
 
-static int new_store(const char *path, const aul_options *options, aul_store **out, aul_error *error) {
-    if (strlen(path) + 64 > AUL_PATH_BYTES) return aul_fail(error, AUL_INPUT, "the path is too long");
+static int new_store(const char *path, const aul_options *options, aul_store **out,
+                     aul_error *error) {
+    if (strlen(path) + 64 > AUL_PATH_BYTES)
+        return aul_fail(error, AUL_INPUT, "the path is too long");
     aul_store *store = calloc(1, sizeof *store);
     if (!store) return aul_fail(error, AUL_NO_MEMORY, "no memory for a volume");
     memcpy(&store->disk_table, aul_disk_posix(), sizeof store->disk_table);
@@ -169,7 +200,8 @@ static int new_store(const char *path, const aul_options *options, aul_store **o
     atomic_init(&store->state, AUL_STATE_CLOSED);
     store->path = join(store->disk, path, "");
     store->log_path = join(store->disk, path, "log");
-    if (!store->path || !store->log_path || pthread_mutex_init(&store->life_lock, NULL) || aul_cond_init(&store->life_changed)) {
+    if (!store->path || !store->log_path || pthread_mutex_init(&store->life_lock, NULL) ||
+        aul_cond_init(&store->life_changed)) {
         aul_release(store->disk, store->path);
         aul_release(store->disk, store->log_path);
         free(store);
@@ -199,8 +231,11 @@ static int find_volume(aul_store *store, const aul_options *options, aul_error *
     if (status) {
         char stranger[256] = "";
         failed = disk->list(disk->context, store->path, look_for_strangers, stranger);
-        if (failed == ENOTDIR) return aul_fail(error, AUL_NOT_A_VOLUME, "%s is no directory", store->path);
-        if (failed == EEXIST) return create_volume(store, options, error); /* refuses, before a lock file is left behind */
+        if (failed == ENOTDIR)
+            return aul_fail(error, AUL_NOT_A_VOLUME, "%s is no directory", store->path);
+        if (failed == EEXIST)
+            return create_volume(store, options,
+                                 error); /* refuses, before a lock file is left behind */
     } else {
         aul_manifest_free(disk, &store->manifest);
     }
@@ -214,15 +249,16 @@ static int find_volume(aul_store *store, const aul_options *options, aul_error *
 static int take_geometry(aul_store *store, const aul_options *options, aul_error *error) {
     aul_manifest *manifest = &store->manifest;
     if (options->page_size && options->page_size != manifest->page_size)
-        return aul_fail(error, AUL_INPUT, "%s has pages of %u bytes, not %u: leave page_size out", store->path, manifest->page_size,
-                        options->page_size);
+        return aul_fail(error, AUL_INPUT, "%s has pages of %u bytes, not %u: leave page_size out",
+                        store->path, manifest->page_size, options->page_size);
     store->page_size = manifest->page_size;
     store->pages_max = aul_pages_max(store->page_size);
     store->record_seed = aul_record_seed(manifest->volume_id);
     store->epoch = manifest->epoch;
     store->cache = aul_page_cache_new(store->disk, options->cache_bytes, store->page_size);
-    return store->cache ? AUL_OK : aul_fail(error, AUL_NO_MEMORY, "no memory for a page cache of %llu bytes",
-                                            (unsigned long long)options->cache_bytes);
+    return store->cache ? AUL_OK
+                        : aul_fail(error, AUL_NO_MEMORY, "no memory for a page cache of %llu bytes",
+                                   (unsigned long long)options->cache_bytes);
 }
 
 static void describe(aul_store *store) {
@@ -234,7 +270,8 @@ static void describe(aul_store *store) {
     info->pages_max = store->pages_max;
 }
 
-/* Gives back all that a closed store does not need; the struct itself lives until the last reference. */
+/* Gives back all that a closed store does not need; the struct itself lives until the last
+ * reference. */
 static void tear_down(aul_store *store) {
     aul_disk *disk = store->disk;
     aul_keeper_stop(store);
@@ -245,7 +282,8 @@ static void tear_down(aul_store *store) {
     aul_path_free(disk, &store->path_now);
     aul_page_cache_unref(store->cache);
     store->cache = NULL;
-    for (size_t i = 0; i < store->tx_frame_capacity; i++) aul_release(disk, store->tx_frames[i].memory);
+    for (size_t i = 0; i < store->tx_frame_capacity; i++)
+        aul_release(disk, store->tx_frames[i].memory);
     aul_release(disk, store->tx_frames);
     aul_log_destroy(store);
     aul_release(disk, store->path);
@@ -266,9 +304,11 @@ int aul_open(const char *path, const aul_options *options, aul_store **out, aul_
     if (!status) status = find_volume(store, options, error);
     if (!status) status = take_geometry(store, options, error);
     if (!status) status = aul_recover(store, error);
-    if (!status && !store->read_only && options->retention_ns && options->retention_ns != store->manifest.retention_ns) {
+    if (!status && !store->read_only && options->retention_ns &&
+        options->retention_ns != store->manifest.retention_ns) {
         store->manifest.retention_ns = options->retention_ns;
-        status = aul_store_write_manifest(store, store->log.started ? 0 : store->manifest.flags, error);
+        status =
+            aul_store_write_manifest(store, store->log.started ? 0 : store->manifest.flags, error);
     }
     if (!status && !store->read_only && aul_keeper_start(store))
         status = aul_fail(error, AUL_NO_MEMORY, "no memory for the background thread");
@@ -285,7 +325,7 @@ int aul_open(const char *path, const aul_options *options, aul_store **out, aul_
     return AUL_OK;
 }
 
-/* Closing ----------------------------------------------------------------------------------------------------------------- */
+/* Closing */
 
 static int log_clean_close(aul_store *store, aul_error *error) {
     aul_log *log = &store->log;
@@ -298,7 +338,8 @@ static int log_clean_close(aul_store *store, aul_error *error) {
                            .kind = AUL_BATCH_CONTROL,
                            .first_lsn = log->next_lsn,
                            .last_lsn = log->next_lsn,
-                           .end_pages = log->end_pages};
+                           .end_pages = log->end_pages,
+                           .time_ns = log->last_time_ns}; /* the volume's clock may not be ours */
     int status = aul_log_append(store, &batch, error);
     return status ? status : aul_log_wait_durable(store, batch.last_lsn, 3600000, error);
 }
@@ -358,7 +399,7 @@ void aul_free(aul_store *store) {
     if (store->fork_generation == aul_fork_generation()) aul_store_unref(store);
 }
 
-/* Telling ------------------------------------------------------------------------------------------------------------------ */
+/* Telling */
 
 void aul_store_describe(aul_store *store, aul_store_info *out) {
     *out = store->info;
@@ -378,7 +419,8 @@ int aul_store_stats(aul_store *store, aul_stats *out, aul_error *error) {
     aul_segment_list *list = aul_page_index_list(&store->index);
     memset(out, 0, sizeof *out);
     out->segments = list->count;
-    for (size_t i = 0; i < list->count; i++) out->sealed_segments += atomic_load(&list->items[i]->sealed);
+    for (size_t i = 0; i < list->count; i++)
+        out->sealed_segments += atomic_load(&list->items[i]->sealed);
     aul_segment_list_release(&store->index, list);
     pthread_mutex_lock(&log->lock);
     out->unsynced_bytes = log->logged_bytes - log->durable_bytes;

@@ -1,16 +1,15 @@
 /* store.h: one open volume, as its modules see it. The public face is aurolog.h.
  *
- *   store.c     opening, closing, the life of the handle        recovery.c   what opening finds, and mends
+ *   store.c     opening, closing, the life of the handle        recovery.c   what opening finds,
+ *   and mends
  *   log.c       appending: segments, group commit               keeper.c     the background thread
  *   tx.c        transactions                                    read.c       pages and views
  *   cursor.c    looking at the log                              verify.c     checking every byte
  *
  * Locks, in the order in which they may be taken while another is held:
- *   the writer's place (log.writer), a baton that a transaction holds from its first look at the newest state until it is logged
- *   log.lock        what is logged, written and durable
- *   index.lock      see page_index.h
- *   a cache shard's lock, the file table's lock
- */
+ *   the writer's place (log.writer), a baton that a transaction holds from its first look at the
+ *   newest state until it is logged log.lock        what is logged, written and durable
+ *   index.lock      see page_index.h a cache shard's lock, the file table's lock */
 #ifndef AUL_STORE_H
 #define AUL_STORE_H
 
@@ -31,7 +30,8 @@ typedef struct {
     u64 first_lsn;
 } aul_frame_buffer;
 
-/* Room in front of the records: the frame's header and, in a batch's first frame, the batch's header with the longest note. */
+/* Room in front of the records: the frame's header and, in a batch's first frame, the batch's
+ * header with the longest note. */
 #define AUL_FRAME_ROOM (AUL_FRAME_HEADER + AUL_BATCH_HEADER + 256u)
 #define AUL_FRAME_BUFFER_BYTES (AUL_FRAME_ROOM + AUL_FRAME_PAYLOAD_MAX + AUL_FRAME_ALIGN)
 
@@ -59,10 +59,10 @@ typedef struct {
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
-    u64 logged;             /* last commit LSN in an image or a file */
+    u64 logged; /* last commit LSN in an image or a file */
     aul_segment *logged_segment;
-    u64 logged_end;         /* its frames' end */
-    u64 written;            /* last commit LSN in the files */
+    u64 logged_end; /* its frames' end */
+    u64 written;    /* last commit LSN in the files */
     u64 logged_bytes, written_bytes, durable_bytes;
     aul_segment *write_head, *sync_head; /* oldest segment with something to write, to sync */
     bool writing, syncing, failed;
@@ -101,7 +101,7 @@ struct aul_store {
     bool read_only;
     u32 page_size, record_seed;
     u64 pages_max;
-    aul_manifest manifest; /* its history and its numbers are the store's; its segments have moved to the index */
+    aul_manifest manifest; /* its segments have moved to the index */
     u64 epoch;
     aul_store_info info;
 
@@ -116,12 +116,14 @@ struct aul_store {
 
     void *lock_slot; /* lock.c */
 
-    /* Buffers of the transaction in progress, kept from one to the next; under the writer's place. */
+    /* Buffers of the transaction in progress, kept from one to the next; under the writer's
+     * place. */
     aul_frame_buffer *tx_frames;
     size_t tx_frame_count, tx_frame_capacity;
 };
 
-/* store.c: every public call is between enter and leave. Enter fails on a closed or forked handle. */
+/* store.c: every public call is between enter and leave. Enter fails on a closed or forked
+ * handle. */
 int aul_store_enter(aul_store *store, aul_error *error);
 void aul_store_leave(aul_store *store);
 void aul_store_ref(aul_store *store);
@@ -143,20 +145,23 @@ void aul_log_destroy(aul_store *store);
 /* Waits up to wait_ms for the writer's place: AUL_BUSY. */
 int aul_log_claim_writer(aul_store *store, u32 wait_ms, aul_error *error);
 void aul_log_release_writer(aul_store *store);
-/* Logs a batch; the caller has the writer's place. After AUL_OK it is in the log and *lsn its commit LSN. A status other than
- * AUL_UNKNOWN says that nothing was logged. */
+/* Logs a batch; the caller has the writer's place. After AUL_OK it is in the log and *lsn its
+ * commit LSN. A status other than AUL_UNKNOWN says that nothing was logged. */
 int aul_log_append(aul_store *store, aul_log_batch *batch, aul_error *error);
 /* Waits up to wait_ms until lsn is in the files (visible) or durable. AUL_PENDING, AUL_UNKNOWN. */
 int aul_log_wait_written(aul_store *store, u64 lsn, aul_error *error);
 int aul_log_wait_durable(aul_store *store, u64 lsn, u32 wait_ms, aul_error *error);
-/* Makes a new active segment, of `capacity` bytes or, when the disk has no more, of at least `least`. */
-int aul_log_new_segment(aul_store *store, u64 capacity, u64 least, bool may_use_spare, aul_segment **out, aul_error *error);
+/* Makes a new active segment, of `capacity` bytes or, when the disk has no more, of at least
+ * `least`. */
+int aul_log_new_segment(aul_store *store, u64 capacity, u64 least, bool may_use_spare,
+                        aul_segment **out, aul_error *error);
 /* Ends all writing: the disk failed. Called with log.lock held. */
 void aul_log_fail(aul_store *store, int os_errno);
 /* Sets up for appending behind a segment found by recovery. */
 void aul_log_resume(aul_store *store, u64 last_lsn, const aul_summary *last);
 /* Waits for the condition with the lock held; false when `deadline` (monotonic, ns) has passed. */
-bool aul_wait_until(aul_store *store, pthread_cond_t *condition, pthread_mutex_t *lock, u64 deadline);
+bool aul_wait_until(aul_store *store, pthread_cond_t *condition, pthread_mutex_t *lock,
+                    u64 deadline);
 int aul_cond_init(pthread_cond_t *condition);
 
 /* recovery.c */

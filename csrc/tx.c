@@ -1,9 +1,9 @@
 /* tx.c: transactions: collecting a batch, and reading under it.
  *
- * A transaction holds the writer's place, so its LSNs are known from the start and every change is encoded once, as the record
- * that will be logged, straight into frame buffers; these belong to the store and are used again by the next transaction. Its own
- * changes are indexed only when it reads, by the same structure that indexes a segment.
- */
+ * A transaction holds the writer's place, so its LSNs are known from the start and every change
+ * is encoded once, as the record that will be logged, straight into frame buffers; these belong
+ * to the store and are used again by the next transaction. Its own changes are indexed only when
+ * it reads, by the same structure that indexes a segment. */
 #include <stdlib.h>
 
 #include "diff.h"
@@ -18,7 +18,8 @@ struct aul_tx {
     u64 first_lsn, next_lsn, end_pages, stream_bytes, entries, truncates;
     size_t frame_count; /* in store->tx_frames */
     bool has_read;
-    /* Own changes, indexed up to (indexed_frame, indexed_bytes): an entry's offset is the frame, its bytes the place in it. */
+    /* Own changes, indexed up to (indexed_frame, indexed_bytes): an entry's offset is the frame,
+     * its bytes the place in it. */
     aul_part *own;
     size_t indexed_frame;
     u32 indexed_bytes;
@@ -29,10 +30,11 @@ struct aul_tx {
 static int new_frame(aul_tx *tx, aul_error *error) {
     aul_store *store = tx->store;
     size_t capacity = store->tx_frame_capacity;
-    if (aul_grow(store->disk, (void **)&store->tx_frames, &store->tx_frame_capacity, tx->frame_count + 1,
-                 sizeof *store->tx_frames))
+    if (aul_grow(store->disk, (void **)&store->tx_frames, &store->tx_frame_capacity,
+                 tx->frame_count + 1, sizeof *store->tx_frames))
         return aul_fail(error, AUL_NO_MEMORY, "no memory for the transaction");
-    for (; capacity < store->tx_frame_capacity; capacity++) store->tx_frames[capacity].memory = NULL;
+    for (; capacity < store->tx_frame_capacity; capacity++)
+        store->tx_frames[capacity].memory = NULL;
     aul_frame_buffer *frame = &store->tx_frames[tx->frame_count];
     if (!frame->memory) frame->memory = aul_alloc(store->disk, AUL_FRAME_BUFFER_BYTES);
     if (!frame->memory) return aul_fail(error, AUL_NO_MEMORY, "no memory for the transaction");
@@ -43,10 +45,12 @@ static int new_frame(aul_tx *tx, aul_error *error) {
     return AUL_OK;
 }
 
-/* Payload bytes that a frame has for records. The first leaves room for the longest batch header. */
+/* Payload bytes that a frame has for records. The first leaves room for the longest batch
+ * header. */
 static u32 frame_room(const aul_tx *tx) {
     const aul_frame_buffer *frame = &tx->store->tx_frames[tx->frame_count - 1];
-    u32 payload = tx->frame_count == 1 ? AUL_FRAME_PAYLOAD_MAX - (AUL_BATCH_HEADER + 256) : AUL_FRAME_PAYLOAD_MAX;
+    u32 payload = tx->frame_count == 1 ? AUL_FRAME_PAYLOAD_MAX - (AUL_BATCH_HEADER + 256)
+                                       : AUL_FRAME_PAYLOAD_MAX;
     return payload - frame->records_bytes;
 }
 
@@ -54,9 +58,12 @@ static u32 frame_room(const aul_tx *tx) {
 static int check_limits(aul_tx *tx, u64 records, u64 bytes, aul_error *error) {
     u64 limit = tx->store->manifest.in_flight_lsns;
     if (tx->next_lsn - tx->first_lsn + records > limit)
-        return aul_fail(error, AUL_TOO_LARGE, "a transaction has at most %llu records", (unsigned long long)limit);
+        return aul_fail(error, AUL_TOO_LARGE, "a transaction has at most %llu records",
+                        (unsigned long long)limit);
     if (tx->stream_bytes + bytes > AUL_BATCH_BYTES_MAX)
-        return aul_fail(error, AUL_TOO_LARGE, "a transaction has at most %llu bytes of changes: split it", AUL_BATCH_BYTES_MAX);
+        return aul_fail(error, AUL_TOO_LARGE,
+                        "a transaction has at most %llu bytes of changes: split it",
+                        AUL_BATCH_BYTES_MAX);
     return AUL_OK;
 }
 
@@ -67,7 +74,8 @@ static int add_change(aul_tx *tx, const aul_change *change, aul_error *error) {
         if (status) return status;
     }
     aul_frame_buffer *frame = &tx->store->tx_frames[tx->frame_count - 1];
-    aul_record_encode(frame->memory + frame->records_start + frame->records_bytes, change, tx->next_lsn, tx->store->record_seed);
+    aul_record_encode(frame->memory + frame->records_start + frame->records_bytes, change,
+                      tx->next_lsn, tx->store->record_seed);
     frame->records_bytes += bytes;
     frame->records++;
     tx->next_lsn++;
@@ -90,7 +98,14 @@ typedef struct {
 } mark;
 
 static mark set_mark(const aul_tx *tx) {
-    mark m = {tx->next_lsn, tx->end_pages, tx->stream_bytes, tx->entries, tx->truncates, tx->frame_count, 0, 0};
+    mark m = {tx->next_lsn,
+              tx->end_pages,
+              tx->stream_bytes,
+              tx->entries,
+              tx->truncates,
+              tx->frame_count,
+              0,
+              0};
     if (m.frame_count) {
         m.records_bytes = tx->store->tx_frames[m.frame_count - 1].records_bytes;
         m.records = tx->store->tx_frames[m.frame_count - 1].records;
@@ -144,10 +159,11 @@ static int apply(aul_tx *tx, const u8 *changes, size_t bytes, aul_error *error) 
     return status;
 }
 
-/* Beginning and ending -------------------------------------------------------------------------------------------------- */
+/* Beginning and ending */
 
 static int check_writable(aul_store *store, aul_error *error) {
-    if (store->read_only) return aul_fail(error, AUL_READ_ONLY, "the volume is open read-only: open it for writing");
+    if (store->read_only)
+        return aul_fail(error, AUL_READ_ONLY, "the volume is open read-only: open it for writing");
     pthread_mutex_lock(&store->log.lock);
     int failed = store->log.failed ? store->log.failed_errno : 0;
     pthread_mutex_unlock(&store->log.lock);
@@ -197,8 +213,10 @@ static void end(aul_tx *tx) {
     aul_log_release_writer(store);
 }
 
-/* Logs what the transaction has. After AUL_OK the writer's place is given up and outcome->lsn is set. */
-static int log_changes(aul_tx *tx, const aul_commit_options *options, aul_outcome *outcome, aul_error *error) {
+/* Logs what the transaction has. After AUL_OK the writer's place is given up and outcome->lsn is
+ * set. */
+static int log_changes(aul_tx *tx, const aul_commit_options *options, aul_outcome *outcome,
+                       aul_error *error) {
     aul_store *store = tx->store;
     aul_log_batch batch = {.frames = store->tx_frames,
                            .frame_count = tx->frame_count,
@@ -220,17 +238,20 @@ static int log_changes(aul_tx *tx, const aul_commit_options *options, aul_outcom
     return status;
 }
 
-static int wait_for(aul_store *store, u64 lsn, u32 durability, u32 wait_ms, aul_outcome *outcome, aul_error *error) {
+static int wait_for(aul_store *store, u64 lsn, u32 durability, u32 wait_ms, aul_outcome *outcome,
+                    aul_error *error) {
     int status = durability == AUL_DURABILITY_OS ? aul_log_wait_written(store, lsn, error)
                                                  : aul_log_wait_durable(store, lsn, wait_ms, error);
     if (outcome && status == AUL_OK) outcome->durable = atomic_load(&store->log.durable) >= lsn;
     return status;
 }
 
-static int commit(aul_tx *tx, const aul_commit_options *options, u32 wait_ms, aul_outcome *outcome, aul_error *error) {
+static int commit(aul_tx *tx, const aul_commit_options *options, u32 wait_ms, aul_outcome *outcome,
+                  aul_error *error) {
     aul_store *store = tx->store;
     if (options->note_bytes > AUL_NOTE_MAX)
-        return aul_fail(error, AUL_INPUT, "a note has at most %u bytes, not %u", AUL_NOTE_MAX, options->note_bytes);
+        return aul_fail(error, AUL_INPUT, "a note has at most %u bytes, not %u", AUL_NOTE_MAX,
+                        options->note_bytes);
     if (tx->next_lsn == tx->first_lsn) {
         /* Nothing written: what it read has to be visible before it may be acted on. */
         u64 seen = tx->has_read ? tx->path.lsn : 0;
@@ -241,7 +262,8 @@ static int commit(aul_tx *tx, const aul_commit_options *options, u32 wait_ms, au
         return status;
     }
     int status = log_changes(tx, options, outcome, error);
-    return status ? status : wait_for(store, outcome->lsn, options->durability, wait_ms, outcome, error);
+    return status ? status
+                  : wait_for(store, outcome->lsn, options->durability, wait_ms, outcome, error);
 }
 
 int aul_tx_begin(aul_store *store, uint32_t wait_ms, aul_tx **out, aul_error *error) {
@@ -294,7 +316,8 @@ int aul_tx_apply(aul_tx *tx, const uint8_t *changes, size_t bytes, aul_error *er
     return status;
 }
 
-int aul_tx_commit(aul_tx *tx, const aul_commit_options *options, uint32_t wait_ms, aul_outcome *outcome, aul_error *error) {
+int aul_tx_commit(aul_tx *tx, const aul_commit_options *options, uint32_t wait_ms,
+                  aul_outcome *outcome, aul_error *error) {
     int status = enter(tx, error);
     if (status) return status;
     status = commit(tx, options, wait_ms, outcome, error);
@@ -302,8 +325,9 @@ int aul_tx_commit(aul_tx *tx, const aul_commit_options *options, uint32_t wait_m
     return status;
 }
 
-int aul_commit_changes(aul_store *store, const uint8_t *changes, size_t bytes, const aul_commit_options *options,
-                       uint32_t wait_ms, aul_outcome *outcome, aul_error *error) {
+int aul_commit_changes(aul_store *store, const uint8_t *changes, size_t bytes,
+                       const aul_commit_options *options, uint32_t wait_ms, aul_outcome *outcome,
+                       aul_error *error) {
     aul_tx tx;
     int status = aul_store_enter(store, error);
     if (status) return status;
@@ -317,7 +341,8 @@ int aul_commit_changes(aul_store *store, const uint8_t *changes, size_t bytes, c
     return status;
 }
 
-int aul_wait(aul_store *store, uint64_t lsn, uint32_t durability, uint32_t wait_ms, aul_error *error) {
+int aul_wait(aul_store *store, uint64_t lsn, uint32_t durability, uint32_t wait_ms,
+             aul_error *error) {
     int status = aul_store_enter(store, error);
     if (status) return status;
     status = wait_for(store, lsn, durability, wait_ms, NULL, error);
@@ -337,14 +362,16 @@ int aul_sync(aul_store *store, uint32_t wait_ms, uint64_t *lsn, aul_error *error
     return status;
 }
 
-/* Reading under a transaction ------------------------------------------------------------------------------------------- */
+/* Reading under a transaction */
 
 /* Brings the index of own changes up to date. */
 static int index_own(aul_tx *tx, aul_error *error) {
     aul_store *store = tx->store;
     if (tx->indexed_lsn == tx->next_lsn) return AUL_OK;
-    if (!tx->own && !(tx->own = aul_part_new(store->disk))) return aul_fail(error, AUL_NO_MEMORY, "no memory for the transaction");
-    if (aul_part_reserve(tx->own, tx->next_lsn - tx->indexed_lsn, tx->next_lsn - tx->indexed_lsn, 0))
+    if (!tx->own && !(tx->own = aul_part_new(store->disk)))
+        return aul_fail(error, AUL_NO_MEMORY, "no memory for the transaction");
+    if (aul_part_reserve(tx->own, tx->next_lsn - tx->indexed_lsn, tx->next_lsn - tx->indexed_lsn,
+                         0))
         return aul_fail(error, AUL_NO_MEMORY, "no memory for the transaction");
     while (tx->indexed_lsn < tx->next_lsn) {
         const aul_frame_buffer *frame = &store->tx_frames[tx->indexed_frame];
@@ -355,13 +382,15 @@ static int index_own(aul_tx *tx, aul_error *error) {
         }
         aul_change change;
         u32 at = tx->indexed_bytes;
-        int status = aul_record_parse(frame->memory + frame->records_start + at, frame->records_bytes - at, store->page_size, &change);
+        int status = aul_record_parse(frame->memory + frame->records_start + at,
+                                      frame->records_bytes - at, store->page_size, &change);
         AUL_MUST(status == AUL_OK, error);
         if (change.kind == AUL_TRUNCATE)
             aul_part_add_truncate(tx->own, tx->indexed_lsn, change.page);
         else
-            aul_part_add(tx->own, change.page, aul_change_is_whole(&change, store->page_size) ? AUL_ENTRY_WHOLE : 0, tx->indexed_lsn,
-                         (u32)tx->indexed_frame, at);
+            aul_part_add(tx->own, change.page,
+                         aul_change_is_whole(&change, store->page_size) ? AUL_ENTRY_WHOLE : 0,
+                         tx->indexed_lsn, (u32)tx->indexed_frame, at);
         tx->indexed_bytes += aul_record_bytes(&change);
         tx->indexed_lsn++;
     }
@@ -378,8 +407,9 @@ static u64 own_truncate(const aul_tx *tx, u64 page) {
 static void redo_own(aul_tx *tx, const aul_entry *entry, u8 *out) {
     const aul_frame_buffer *frame = &tx->store->tx_frames[entry->offset];
     aul_change change;
-    if (aul_record_parse(frame->memory + frame->records_start + entry->bytes, frame->records_bytes - entry->bytes,
-                         tx->store->page_size, &change) == AUL_OK)
+    if (aul_record_parse(frame->memory + frame->records_start + entry->bytes,
+                         frame->records_bytes - entry->bytes, tx->store->page_size,
+                         &change) == AUL_OK)
         aul_record_redo(out, tx->store->page_size, &change);
 }
 
@@ -394,10 +424,12 @@ static int read_page(aul_tx *tx, u64 page, u8 *out, aul_error *error) {
     size_t count = 0, capacity = 0;
     u32 *chain = NULL;
     bool whole = floor != 0;
-    for (u32 at = newest; at != AUL_NONE && tx->own->entries[at].lsn > floor; at = tx->own->older[at]) {
+    for (u32 at = newest; at != AUL_NONE && tx->own->entries[at].lsn > floor;
+         at = tx->own->older[at]) {
         if (aul_grow(store->disk, (void **)&chain, &capacity, count + 1, sizeof *chain)) {
             aul_release(store->disk, chain);
-            return aul_fail(error, AUL_NO_MEMORY, "no memory to read page %llu", (unsigned long long)page);
+            return aul_fail(error, AUL_NO_MEMORY, "no memory to read page %llu",
+                            (unsigned long long)page);
         }
         chain[count++] = at;
         if (tx->own->entries[at].page_flags & AUL_ENTRY_WHOLE) {
@@ -416,8 +448,8 @@ static int read_page(aul_tx *tx, u64 page, u8 *out, aul_error *error) {
 
 static int check_page(aul_tx *tx, u64 page, aul_error *error) {
     if (page < tx->store->pages_max) return AUL_OK;
-    return aul_fail(error, AUL_INPUT, "page %llu is outside the volume, whose pages are 0 to %llu", (unsigned long long)page,
-                    (unsigned long long)tx->store->pages_max - 1);
+    return aul_fail(error, AUL_INPUT, "page %llu is outside the volume, whose pages are 0 to %llu",
+                    (unsigned long long)page, (unsigned long long)tx->store->pages_max - 1);
 }
 
 int aul_tx_read(aul_tx *tx, uint64_t page, uint8_t *out, aul_error *error) {
@@ -437,7 +469,8 @@ static int put(aul_tx *tx, u64 page, const u8 *image, aul_error *error) {
     if (!tx->scratch && !(tx->scratch = aul_alloc(store->disk, store->page_size)))
         return aul_fail(error, AUL_NO_MEMORY, "no memory for the transaction");
     if (page >= tx->end_pages)
-        memset(tx->scratch, 0, store->page_size); /* beyond the end of page space everything is zeros */
+        memset(tx->scratch, 0,
+               store->page_size); /* beyond the end of page space everything is zeros */
     else
         status = read_page(tx, page, tx->scratch, error);
     if (status) return status;

@@ -1,9 +1,8 @@
 /* verify.c: every byte, every checksum, every index entry, one segment a step.
  *
- * The frames of a segment are read and checked down to each record; from them the index is built a second time, and for a sealed
- * segment the whole footer, which has to be the one on disk to the last byte. Memory is that of one segment's index, whatever the
- * volume's size.
- */
+ * The frames of a segment are read and checked down to each record; from them the index is built
+ * a second time, and for a sealed segment the whole footer, which has to be the one on disk to
+ * the last byte. Memory is that of one segment's index, whatever the volume's size. */
 #include <stdio.h>
 
 #include "store.h"
@@ -23,14 +22,17 @@ struct aul_verification {
     size_t problem_count, problem_at;
 };
 
-static void add_problem(aul_verification *v, const aul_segment *segment, u64 offset, u64 lsn, const char *what) {
+static void add_problem(aul_verification *v, const aul_segment *segment, u64 offset, u64 lsn,
+                        const char *what) {
     v->report.problems++;
     if (v->problem_count == PROBLEMS_MAX) return;
-    aul_fail_at(&v->problems[v->problem_count++], AUL_CORRUPT, segment ? segment->name : "MANIFEST", offset, lsn, "%s", what);
+    aul_fail_at(&v->problems[v->problem_count++], AUL_CORRUPT, segment ? segment->name : "MANIFEST",
+                offset, lsn, "%s", what);
 }
 
 /* Damage becomes a problem; any other failure ends the verification. */
-static int note_failure(aul_verification *v, const aul_segment *segment, int status, const aul_error *failure, aul_error *error) {
+static int note_failure(aul_verification *v, const aul_segment *segment, int status,
+                        const aul_error *failure, aul_error *error) {
     if (status == AUL_CORRUPT || status == AUL_FORMAT) {
         add_problem(v, segment, failure->offset, failure->lsn, failure->text);
         return AUL_OK;
@@ -44,43 +46,38 @@ static void check_records(aul_verification *v, aul_segment *segment) {
     u64 lsn = scan->frame.first_lsn;
     for (u32 at = scan->records_at; at < scan->frame.payload_bytes; lsn++) {
         aul_change change;
-        if (aul_record_decode(scan->payload + at, scan->frame.payload_bytes - at, segment->page_size, lsn, segment->record_seed,
-                              &change)) {
-            add_problem(v, segment, scan->frame_offset + AUL_FRAME_HEADER + at, lsn, "a record is damaged inside a valid frame");
+        if (aul_record_decode(scan->payload + at, scan->frame.payload_bytes - at,
+                              segment->page_size, lsn, segment->record_seed, &change)) {
+            add_problem(v, segment, scan->frame_offset + AUL_FRAME_HEADER + at, lsn,
+                        "a record is damaged inside a valid frame");
             return;
         }
         at += aul_record_bytes(&change);
         v->report.records++;
     }
-    if (lsn != scan->next_lsn) add_problem(v, segment, scan->frame_offset, lsn, "a frame holds another number of records than it says");
+    if (lsn != scan->next_lsn)
+        add_problem(v, segment, scan->frame_offset, lsn,
+                    "a frame holds another number of records than it says");
 }
 
 /* Takes a frame into the part that is built a second time. */
 static int rebuild(aul_verification *v, aul_segment *segment, aul_part *part, aul_error *error) {
-    aul_scan *scan = &v->scan;
-    if (aul_part_reserve(part, scan->frame.records, scan->frame.records, 1))
-        return aul_fail(error, AUL_NO_MEMORY, "no memory to verify %s", segment->name);
-    aul_part_add_records(part, segment->page_size, scan->payload, scan->frame.payload_bytes, scan->records_at,
-                         scan->frame.first_lsn, scan->frame_offset + AUL_FRAME_HEADER);
+    int status = aul_scan_index(&v->scan, part);
+    if (status == AUL_NO_MEMORY)
+        return aul_fail(error, status, "no memory to verify %s", segment->name);
     v->report.frames++;
-    if (scan->in_batch) return AUL_OK;
-    aul_commit commit = {.lsn = scan->batch.last_lsn,
-                         .time_ns = scan->batch.time_ns,
-                         .end_pages = scan->batch.end_pages,
-                         .offset = (u32)scan->batch_offset,
-                         .records = (u32)(scan->batch.last_lsn - scan->batch.first_lsn + 1)};
-    aul_part_add_commit(part, &commit);
-    v->report.batches++;
-    return AUL_OK;
+    if (!v->scan.in_batch) v->report.batches++;
+    return AUL_OK; /* a frame with another number of records was told already */
 }
 
 /* Reads the frames up to `end` and `last_lsn`. *whole says whether all of them were right. */
-static int check_frames(aul_verification *v, aul_segment *segment, int file, u64 end, u64 last_lsn, aul_part *part, bool *whole,
-                        aul_error *error) {
+static int check_frames(aul_verification *v, aul_segment *segment, int file, u64 end, u64 last_lsn,
+                        aul_part *part, bool *whole, aul_error *error) {
     aul_scan before = v->scan;
     bool had = v->scanning;
     v->scanning = false;
-    int status = aul_scan_open(&v->scan, v->store->disk, segment, file, end, had ? &before : NULL, error);
+    int status =
+        aul_scan_open(&v->scan, v->store->disk, segment, file, end, had ? &before : NULL, error);
     if (had) aul_scan_close(&before);
     if (status) return status;
     v->scanning = true;
@@ -99,7 +96,8 @@ static int check_frames(aul_verification *v, aul_segment *segment, int file, u64
     return status;
 }
 
-static int read_at(aul_verification *v, aul_segment *segment, u8 *to, size_t bytes, u64 offset, bool *short_file, aul_error *error) {
+static int read_at(aul_verification *v, aul_segment *segment, u8 *to, size_t bytes, u64 offset,
+                   bool *short_file, aul_error *error) {
     aul_error failure = {0};
     int status = aul_files_read(&v->store->files, segment, to, bytes, offset, &failure);
     *short_file = status == AUL_CORRUPT;
@@ -119,12 +117,14 @@ static int check_whole_crc(aul_verification *v, aul_segment *segment, aul_error 
     }
     aul_release(v->store->disk, buffer);
     if (!status && !short_file && crc != segment->summary.whole_crc)
-        add_problem(v, segment, 0, segment->first_lsn, "the checksum of the whole segment is wrong");
+        add_problem(v, segment, 0, segment->first_lsn,
+                    "the checksum of the whole segment is wrong");
     return status;
 }
 
 /* The footer built from the frames against the one on disk. */
-static int check_footer(aul_verification *v, aul_segment *segment, const aul_part *part, aul_error *error) {
+static int check_footer(aul_verification *v, aul_segment *segment, const aul_part *part,
+                        aul_error *error) {
     aul_disk *disk = v->store->disk;
     aul_summary summary = segment->summary;
     u8 *built = NULL, *found = NULL;
@@ -134,7 +134,8 @@ static int check_footer(aul_verification *v, aul_segment *segment, const aul_par
     if (!status && !(found = aul_alloc(disk, bytes))) status = AUL_NO_MEMORY;
     if (status) status = aul_fail(error, status, "no memory to verify %s", segment->name);
     if (!status && summary.file_bytes != segment->summary.file_bytes) {
-        add_problem(v, segment, summary.log_end, segment->first_lsn, "the index run has another size than its records need");
+        add_problem(v, segment, summary.log_end, segment->first_lsn,
+                    "the index run has another size than its records need");
     } else if (!status) {
         status = read_at(v, segment, found, bytes, summary.file_bytes - bytes, &short_file, error);
         size_t at = 0;
@@ -155,14 +156,19 @@ static void check_part(aul_verification *v, aul_segment *segment, const aul_part
     pthread_rwlock_rdlock(&v->store->index.lock);
     const aul_part *part = segment->part;
     if (part) {
-        same = part->entry_count >= rebuilt->entry_count && part->commit_count >= rebuilt->commit_count &&
+        same = part->entry_count >= rebuilt->entry_count &&
+               part->commit_count >= rebuilt->commit_count &&
                part->truncate_count >= rebuilt->truncate_count &&
-               (!rebuilt->entry_count || !memcmp(part->entries, rebuilt->entries, rebuilt->entry_count * sizeof(aul_entry))) &&
-               (!rebuilt->commit_count || !memcmp(part->commits, rebuilt->commits, rebuilt->commit_count * sizeof(aul_commit)));
+               (!rebuilt->entry_count || !memcmp(part->entries, rebuilt->entries,
+                                                 rebuilt->entry_count * sizeof(aul_entry))) &&
+               (!rebuilt->commit_count || !memcmp(part->commits, rebuilt->commits,
+                                                  rebuilt->commit_count * sizeof(aul_commit)));
     }
     pthread_rwlock_unlock(&v->store->index.lock);
     v->report.index_entries += rebuilt->entry_count;
-    if (!same) add_problem(v, segment, 0, segment->first_lsn, "the index in memory differs from the records on disk");
+    if (!same)
+        add_problem(v, segment, 0, segment->first_lsn,
+                    "the index in memory differs from the records on disk");
 }
 
 static int check_header(aul_verification *v, aul_segment *segment, aul_error *error) {
@@ -175,9 +181,11 @@ static int check_header(aul_verification *v, aul_segment *segment, aul_error *er
     status = aul_segment_decode_header(block, &found, &failure);
     if (status) return note_failure(v, segment, status, &failure, error);
     aul_segment_encode_header(expected, &found);
-    if (memcmp(block, expected, AUL_BLOCK) != 0 || memcmp(found.id, segment->id, AUL_ID_BYTES) != 0 ||
-        found.first_lsn != segment->first_lsn || found.epoch != segment->epoch)
-        add_problem(v, segment, 0, segment->first_lsn, "the segment's header is damaged, or another's");
+    if (memcmp(block, expected, AUL_BLOCK) != 0 ||
+        memcmp(found.id, segment->id, AUL_ID_BYTES) != 0 || found.first_lsn != segment->first_lsn ||
+        found.epoch != segment->epoch)
+        add_problem(v, segment, 0, segment->first_lsn,
+                    "the segment's header is damaged, or another's");
     return AUL_OK;
 }
 
@@ -187,7 +195,8 @@ static int check_segment(aul_verification *v, aul_segment *segment, aul_error *e
     pthread_mutex_lock(&store->log.lock);
     u64 end = sealed ? segment->summary.log_end : segment->written;
     pthread_mutex_unlock(&store->log.lock);
-    u64 last_lsn = sealed ? segment->summary.last_lsn : aul_min(v->visible, atomic_load(&segment->last_lsn));
+    u64 last_lsn =
+        sealed ? segment->summary.last_lsn : aul_min(v->visible, atomic_load(&segment->last_lsn));
     if (!sealed && end <= AUL_BLOCK) return AUL_OK; /* nothing written */
     int file;
     aul_error failure = {0};
@@ -203,7 +212,8 @@ static int check_segment(aul_verification *v, aul_segment *segment, aul_error *e
         if (status)
             status = note_failure(v, segment, status, &failure, error);
         else if (memcmp(&trailer, &segment->summary, sizeof trailer) != 0)
-            add_problem(v, segment, trailer.file_bytes, segment->first_lsn, "the trailer says something else than the manifest");
+            add_problem(v, segment, trailer.file_bytes, segment->first_lsn,
+                        "the trailer says something else than the manifest");
         if (!status) status = check_whole_crc(v, segment, error);
         if (!status && whole) status = check_footer(v, segment, part, error);
     } else if (!status && whole) {
@@ -242,7 +252,8 @@ int aul_verify_open(aul_store *store, aul_verification **out, aul_error *error) 
         pthread_mutex_lock(&store->log.lock);
         for (size_t i = 0; i < v->list->count; i++) {
             const aul_segment *segment = v->list->items[i];
-            v->report.total_bytes += atomic_load(&segment->sealed) ? segment->summary.file_bytes : segment->filled;
+            v->report.total_bytes +=
+                atomic_load(&segment->sealed) ? segment->summary.file_bytes : segment->filled;
         }
         pthread_mutex_unlock(&store->log.lock);
         aul_store_ref(store);

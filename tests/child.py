@@ -239,7 +239,7 @@ def interrupted(path: str, rounds: str, durability: str) -> None:
     say("outcomes", *outcomes.values())
 
 
-def fill_up(path: str, bytes_max: str) -> None:
+def fill_up(path: str, bytes_max: str, commits: str) -> None:
     """Commits until the disk (or, when given, the limit of a file's size) is full: `a n`, then
     what the error left.
     """
@@ -252,7 +252,7 @@ def fill_up(path: str, bytes_max: str) -> None:
         return
     number = counter(db)
     error_class, outcome = "none", ""
-    while number < 100_000:
+    while number < int(commits):
         tx = db.transaction()
         try:
             with tx:

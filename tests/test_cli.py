@@ -39,14 +39,14 @@ class Ran:
 
 
 @pytest.fixture
-def aurolog_command(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+def aurolog_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """Runs a command in this process."""
 
     def run(*arguments: object) -> Ran:
-        capfd.readouterr()
+        capsys.readouterr()
         code = main([str(argument) for argument in arguments])
         sys.stdout.flush()
-        return Ran(code, *capfd.readouterr())
+        return Ran(code, *capsys.readouterr())
 
     return run
 

@@ -734,6 +734,28 @@ def test_commit_times_never_fall_when_the_clock_jumps_back(path: Path) -> None:
     assert found[0] == datetime.fromtimestamp(start // 10**9, UTC)
 
 
+def test_a_clock_of_ones_own_goes_on_where_it_was_after_a_close_and_after_a_crash(
+    path: Path,
+) -> None:
+    """What the engine logs for itself must not carry the system's time into a history that has
+    another.
+    """
+    second = 1_000_000_000
+    now = [1_700_000_000 * second]
+    wanted = []
+    for turn in range(3):
+        with aurolog.open(path, clock=lambda: now[0]) as db:
+            now[0] += second
+            with db.transaction() as tx:
+                tx.write(0, 0, bytes([turn]))
+            wanted.append(datetime.fromtimestamp(now[0] // second, UTC))
+            if turn == 1:
+                killed = copy(path, path.with_name("killed"))
+        path = killed if turn == 1 else path
+    with aurolog.open(path) as db:
+        assert [version.time for version in db.versions(0)] == wanted
+
+
 def test_a_clock_that_fails_commits_nothing_and_loses_nothing(path: Path) -> None:
     broken = [False]
 

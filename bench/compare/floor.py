@@ -36,6 +36,7 @@ def _library() -> ctypes.CDLL:
     library.floor_commits.argtypes = [text, text, u64, u64, u64, out]
     library.floor_bulk.argtypes = [text, text, u64, u64, u64, out]
     library.floor_reads.argtypes = [text, u64, out, u64, out]
+    library.floor_copies.argtypes = [text, u64, out, u64, out]
     return library
 
 
@@ -81,4 +82,14 @@ def reads(path: Path, page_bytes: int, pages: array[int]) -> int:
         elapsed.buffer_info()[0],
     )
     _check(status, path)
+    return elapsed[0]
+
+
+def copies(data: bytes, page_bytes: int, pages: array[int]) -> int:
+    """Nanoseconds to copy these pages out of memory, into a buffer of 256 pages."""
+    elapsed = array("Q", [0])
+    status = _library().floor_copies(
+        data, page_bytes, pages.buffer_info()[0], len(pages), elapsed.buffer_info()[0]
+    )
+    _check(status, Path("memory"))
     return elapsed[0]

@@ -26,7 +26,7 @@ from aurolog.errors import (
 from aurolog.transaction import Transaction
 from aurolog.values import Batch, Problem, Record, Recovery, Stats, VerifyReport, Version
 from aurolog.view import View
-from aurolog.volume import Volume, open  # noqa: A004 - as in gzip.open
+from aurolog.volume import Volume, open
 
 __version__ = "0.1.0"
 

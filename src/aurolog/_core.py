@@ -1,7 +1,8 @@
 """The only importer of the native module: handles, buffers, and statuses turned into exceptions.
 
-A ``Store`` owns one native handle. Every call releases the interpreter lock, so buffers that C writes into belong to a thread, never
-to the handle. Calls that wait come back every ``WAIT_MS`` milliseconds, so that Ctrl-C is served in between.
+A ``Store`` owns one native handle. Every call releases the interpreter lock, so buffers that C
+writes into belong to a thread, never to the handle. Calls that wait come back every ``WAIT_MS``
+milliseconds, so that Ctrl-C is served in between.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ def raise_error(status: int, error: Any) -> NoReturn:
     if status == lib.AUL_LOCKED:
         raise errors.VolumeLockedError(text, error.pid, _text(error.host), time_of(error.since_ns))
     if status == lib.AUL_UNKNOWN:
-        raise errors.CommitOutcomeUnknown(f"{text}: reopen the volume and look whether LSN {error.lsn} is there", error.lsn)
+        raise errors.CommitOutcomeUnknown(
+            f"{text}: reopen the volume and look whether LSN {error.lsn} is there", error.lsn
+        )
     if status == lib.AUL_CORRUPT:
         raise errors.CorruptionError(text, file, error.offset, error.lsn)
     if status == lib.AUL_NO_MEMORY:
@@ -360,7 +363,9 @@ class Store:
                 raise_error(status, error)
             total = count[0]
             if total <= capacity:
-                return [Version(found[i].lsn, time_of(found[i].time_ns)) for i in reversed(range(total))]
+                return [
+                    Version(found[i].lsn, time_of(found[i].time_ns)) for i in reversed(range(total))
+                ]
             capacity = total
 
     # Writing
@@ -375,14 +380,19 @@ class Store:
             options.note_bytes = len(note)
         return options
 
-    def commit_changes(self, changes: bytearray, durability: int, note: bytes, time_ns: int, outcome: Outcome) -> None:
-        """Begins, applies and commits in one crossing; waits for the writer's place as long as it takes."""
+    def commit_changes(
+        self, changes: bytearray, durability: int, note: bytes, time_ns: int, outcome: Outcome
+    ) -> None:
+        """Begins, applies and commits in one crossing; waits for the writer's place as long as
+        it takes."""
         options = self.commit_options(durability, note, time_ns)
         error = self.scratch.error
         with ffi.from_buffer(changes) as buffer:
             status = _BUSY
             while status == _BUSY:
-                status = lib.aul_commit_changes(self._handle, buffer, len(buffer), options, WAIT_MS, outcome.raw, error)
+                status = lib.aul_commit_changes(
+                    self._handle, buffer, len(buffer), options, WAIT_MS, outcome.raw, error
+                )
         if status:
             self.finish_commit(status, outcome.lsn, durability, error)
 
@@ -440,7 +450,9 @@ class Store:
         problems: list[Problem] = []
         while (status := lib.aul_verify_step(verification, report, error)) == _OK:
             while lib.aul_verify_problem(verification, error) == _OK:
-                problems.append(Problem(_text(error.file), error.offset, error.lsn, _text(error.text)))
+                problems.append(
+                    Problem(_text(error.file), error.offset, error.lsn, _text(error.text))
+                )
             if progress:
                 progress(report.bytes, report.total_bytes)
         if status != _END:
@@ -479,7 +491,9 @@ def check_changes(page_size: int, changes: Any) -> None:
     with ffi.from_buffer(changes) as buffer:
         status = lib.aul_changes_check(page_size, buffer, len(buffer), error)
     if status:
-        raise errors.InputError(f"{_text(error.text)} (in the change at byte {error.offset} of the buffer)")
+        raise errors.InputError(
+            f"{_text(error.text)} (in the change at byte {error.offset} of the buffer)"
+        )
 
 
 def writable(buffer: Any, size: int) -> Any:
@@ -502,7 +516,11 @@ def page_numbers(pages: Any) -> Any:
     except TypeError:
         pass
     else:
-        if view.itemsize == 8 and view.format in ("Q", "L", "q", "l", "@Q", "@L", "<Q", "<q") and view.c_contiguous:
+        if (
+            view.itemsize == 8
+            and view.format in ("Q", "L", "q", "l", "@Q", "@L", "<Q", "<q")
+            and view.c_contiguous
+        ):
             return view.cast("B").cast("Q") if view.nbytes else array("Q")
         raise errors.InputError("a buffer of page numbers holds unsigned 64-bit integers")
     try:

@@ -1,7 +1,7 @@
 """Packed changes: many changes of pages in one buffer, for ``Transaction.apply``.
 
-Each change is a 16-byte little-endian header, and for a write or an image its data right behind it. The layout is in ``docs/api.md``;
-``csrc/record.c`` parses it.
+Each change is a 16-byte little-endian header, and for a write or an image its data right behind it.
+The layout is in ``docs/api.md``; ``csrc/record.c`` parses it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ LENGTH_MAX = 65536
 def pack_changes(changes: Iterable[tuple[Any, ...]]) -> bytes:
     """Packs changes given as tuples into one buffer.
 
-    A change is ``(page, offset, data)`` or, named, ``("write", page, offset, data)``, ``("move", page, src, dst, length)``,
-    ``("fill", page, offset, length, byte)``, ``("image", page, data)``, ``("truncate", pages)``. Empty writes, moves and fills are left out.
+    A change is ``(page, offset, data)`` or, named, ``("write", page, offset, data)``,
+    ``("move", page, src, dst, length)``,
+    ``("fill", page, offset, length, byte)``, ``("image", page, data)``, ``("truncate", pages)``.
+    Empty writes, moves and fills are left out.
 
-    Raises ``InputError`` for a tuple of another shape or a number that no field can hold; ``apply`` checks the ranges.
+    Raises ``InputError`` for a tuple of another shape or a number that no field can hold; ``apply``
+    checks the ranges.
     """
     parts: list[bytes | bytearray | memoryview] = []
     append = parts.append
@@ -37,7 +40,9 @@ def pack_changes(changes: Iterable[tuple[Any, ...]]) -> bytes:
     try:
         items = iter(changes)
     except TypeError:
-        raise InputError(f"changes are an iterable of tuples, not {type(changes).__name__}") from None
+        raise InputError(
+            f"changes are an iterable of tuples, not {type(changes).__name__}"
+        ) from None
     for change in items:
         try:
             page, offset, data = change
@@ -107,7 +112,8 @@ def pack_image(page: int, data: bytes) -> bytes:
 
 
 def pack_ranged(kind: int, page: int, offset: int, length: int, extra: int) -> bytes:
-    """One move (``extra`` is the source) or fill (``extra`` is the byte); nothing when its length is 0."""
+    """One move (``extra`` is the source) or fill (``extra`` is the byte); nothing when its
+    length is 0."""
     if not 0 <= length <= LENGTH_MAX:
         raise InputError(f"a length of {length} is outside every page")
     return pack_header(kind, 0, offset, length % LENGTH_MAX, extra, page) if length else b""

@@ -1,4 +1,5 @@
-"""Time as the API shows it: the log keeps nanoseconds since the Unix epoch, Python gets aware datetimes in UTC."""
+"""Time as the API shows it: the log keeps nanoseconds since the Unix epoch, Python gets aware
+datetimes in UTC."""
 
 from __future__ import annotations
 
@@ -14,4 +15,6 @@ def time_of(nanoseconds: int) -> datetime:
 
 def nanoseconds_of(duration: timedelta) -> int:
     """The length of a duration."""
-    return (duration.days * 86_400_000_000 + duration.seconds * 1_000_000 + duration.microseconds) * 1000
+    return (
+        duration.days * 86_400_000_000 + duration.seconds * 1_000_000 + duration.microseconds
+    ) * 1000

@@ -1,6 +1,7 @@
 """The errors of aurolog, grouped by what the caller has to do about them.
 
-The message of an error says what is wrong, where, and what to do. Attributes carry the numbers in it.
+The message of an error says what is wrong, where, and what to do. Attributes carry the numbers in
+it.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class ReadOnlyError(AurologError):
 class VolumeLockedError(AurologError):
     """Another process or handle writes to the volume: wait for it, stop it, or open read-only."""
 
-    def __init__(self, message: str, pid: int = 0, host: str = "", since: datetime | None = None) -> None:
+    def __init__(
+        self, message: str, pid: int = 0, host: str = "", since: datetime | None = None
+    ) -> None:
         super().__init__(message)
         self.pid = pid
         self.host = host
@@ -87,11 +90,15 @@ class DiskFullError(AurologError, OSError):
 
 
 class StorageError(AurologError, OSError):
-    """The disk failed. What was acknowledged is safe as far as the disk is; reopen to write again."""
+    """The disk failed.
+
+    What was acknowledged is safe as far as the disk is; reopen to write again.
+    """
 
 
 class CommitOutcomeUnknown(AurologError):
-    """The commit was logged and the disk failed before it was durable: reopen, and look whether ``lsn`` is there."""
+    """The commit was logged and the disk failed before it was durable: reopen, and look whether
+    ``lsn`` is there."""
 
     def __init__(self, message: str, lsn: int = 0) -> None:
         super().__init__(message)
@@ -99,7 +106,10 @@ class CommitOutcomeUnknown(AurologError):
 
 
 class CorruptionError(AurologError):
-    """Bytes on disk are not what was written: restore ``file`` from a copy. They were not returned to anybody."""
+    """Bytes on disk are not what was written: restore ``file`` from a copy.
+
+    They were not returned to anybody.
+    """
 
     def __init__(self, message: str, file: str = "", offset: int = 0, lsn: int = 0) -> None:
         super().__init__(message)

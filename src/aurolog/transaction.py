@@ -30,8 +30,8 @@ SPILL_BYTES = 64 << 10
 class Transaction:
     """Changes of pages, committed together. Made by ``Volume.transaction``.
 
-    Changes are collected here, packed, and cross into C in one call at the commit; the first read, or more than 64 KiB of changes,
-    begins the native transaction, which is alone until it ends.
+    Changes are collected here, packed, and cross into C in one call at the commit; the first read,
+    or more than 64 KiB of changes, begins the native transaction, which is alone until it ends.
     """
 
     __slots__ = (
@@ -66,7 +66,8 @@ class Transaction:
         self._thread = thread
         if thread in owners:
             raise TransactionError(
-                "this thread has an open transaction on this volume: commit it or roll it back before the next begins"
+                "this thread has an open transaction on this volume: commit it or roll it back "
+                "before the next begins"
             )
         self._store = store
         self._durability = durability
@@ -89,9 +90,13 @@ class Transaction:
         if not isinstance(page, int) or not isinstance(offset, int) or not isinstance(length, int):
             raise InputError("page, offset and length are whole numbers")
         if not 0 <= page < self._pages_max:
-            raise InputError(f"page {page} is outside the volume, whose pages are 0 to {self._pages_max - 1}")
+            raise InputError(
+                f"page {page} is outside the volume, whose pages are 0 to {self._pages_max - 1}"
+            )
         if offset < 0 or length < 0 or offset + length > self._page_size:
-            raise InputError(f"{length} bytes at offset {offset} are not in a page of {self._page_size} bytes")
+            raise InputError(
+                f"{length} bytes at offset {offset} are not in a page of {self._page_size} bytes"
+            )
 
     def _add(self, change: bytes) -> None:
         self._pending += change
@@ -99,7 +104,10 @@ class Transaction:
             self._begun()
 
     def write(self, page: int, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """Writes ``data`` into the page at ``offset``. Raises ``InputError`` when it does not fit there."""
+        """Writes ``data`` into the page at ``offset``.
+
+        Raises ``InputError`` when it does not fit there.
+        """
         try:
             length = len(data)
             if (
@@ -135,21 +143,30 @@ class Transaction:
             self._add(pack_header(FILL, 0, offset, length % LENGTH_MAX, byte, page))
 
     def truncate(self, pages: int) -> None:
-        """Every page from ``pages`` on becomes zeros, and the end of page space at most ``pages``."""
+        """Every page from ``pages`` on becomes zeros, and the end of page space at most
+        ``pages``."""
         self._check(0, 0, 0)
         if not isinstance(pages, int) or not 0 <= pages <= self._pages_max:
-            raise InputError(f"a volume can be truncated to 0 to {self._pages_max} pages, not {pages!r:.60}")
+            raise InputError(
+                f"a volume can be truncated to 0 to {self._pages_max} pages, not {pages!r:.60}"
+            )
         self._add(pack_header(TRUNCATE, 0, 0, 0, 0, pages))
 
     def apply(self, changes: Any) -> None:
-        """Takes many changes: a packed buffer, or an iterable of tuples (see ``pack_changes``). All of them, or none and ``InputError``."""
+        """Takes many changes: a packed buffer, or an iterable of tuples (see ``pack_changes``).
+
+        All of them, or none and ``InputError``.
+        """
         self._check(0, 0, 0)
         if isinstance(changes, bytes | bytearray | memoryview):
             packed: Any = changes
         elif isinstance(changes, Iterable) and not isinstance(changes, str):
             packed = pack_changes(changes)
         else:
-            raise InputError(f"changes are a packed buffer or an iterable of tuples, not {type(changes).__name__}")
+            raise InputError(
+                "changes are a packed buffer or an iterable of tuples, "
+                f"not {type(changes).__name__}"
+            )
         if isinstance(packed, memoryview):
             packed = packed.cast("B") if packed.c_contiguous else bytes(packed)
         if self._native is None and len(self._pending) + len(packed) <= SPILL_BYTES:
@@ -203,9 +220,12 @@ class Transaction:
         self._pending = bytearray()
 
     def commit(self) -> int | None:
-        """Makes the changes durable (or visible, with durability "os") and returns the commit LSN; ``None`` when there were none.
+        """Makes the changes durable, or visible with durability "os".
 
-        Raises ``CommitOutcomeUnknown`` when the disk failed at the wrong moment, ``DiskFullError`` and ``StorageError`` when nothing was committed.
+        Returns the commit LSN; ``None`` when there were no changes.
+
+        Raises ``CommitOutcomeUnknown`` when the disk failed at the wrong moment, ``DiskFullError``
+        and ``StorageError`` when nothing was committed.
         """
         self._check(0, 0, 0)
         outcome = self._outcome
@@ -214,7 +234,9 @@ class Transaction:
             if self._native is not None:
                 self._begun().commit(self._durability, self._note, time_ns, outcome)
             elif self._pending:
-                self._store.commit_changes(self._pending, self._durability, self._note, time_ns, outcome)
+                self._store.commit_changes(
+                    self._pending, self._durability, self._note, time_ns, outcome
+                )
             self._finish("committed")
         except BaseException:  # an interrupt may come between any two steps
             self._finish("unknown" if outcome.logged else "rolled back")
@@ -251,7 +273,8 @@ class Transaction:
 
     @property
     def outcome(self) -> str:
-        """``"open"``, ``"committed"``, ``"rolled back"`` or ``"unknown"``; an interrupted commit becomes known once it is durable."""
+        """``"open"``, ``"committed"``, ``"rolled back"`` or ``"unknown"``; an interrupted commit
+        becomes known once it is durable."""
         if self._state == "unknown":
             store = self._store
             safe = store.durable_lsn if self._durability == _core.SYNC else store.visible_lsn
@@ -261,7 +284,8 @@ class Transaction:
 
     @property
     def lsn(self) -> int | None:
-        """The commit LSN; ``None`` before the commit, after a rollback, and when nothing was written."""
+        """The commit LSN; ``None`` before the commit, after a rollback, and when nothing was
+        written."""
         return self._outcome.lsn if self._outcome.logged else None
 
     def __repr__(self) -> str:

@@ -18,7 +18,11 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One redo record. ``offset``, ``length``, ``source`` are bytes in the page; ``data`` what a write or image carries."""
+    """One redo record.
+
+    ``offset``, ``length``, ``source`` are bytes in the page; ``data`` what a write or image
+    carries.
+    """
 
     lsn: int
     kind: str
@@ -32,7 +36,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch of the log: a transaction, or a control record. ``pages`` is the end of page space after it, ``bytes`` its size."""
+    """One batch of the log: a transaction, or a control record.
+
+    ``pages`` is the end of page space after it, ``bytes`` its size.
+    """
 
     first_lsn: int
     lsn: int
@@ -49,8 +56,9 @@ class Batch:
 class Recovery:
     """What opening a volume found.
 
-    ``clean``: it had been closed. Otherwise the log's tail was read (``scanned_bytes``); ``cut_bytes`` of it, from ``cut_lsn`` on, were
-    torn and dropped; ``resecured_records`` that might have been in the page cache only were written again.
+    ``clean``: it had been closed. Otherwise the log's tail was read (``scanned_bytes``);
+    ``cut_bytes`` of it, from ``cut_lsn`` on, were torn and dropped; ``resecured_records`` that
+    might have been in the page cache only were written again.
     """
 
     clean: bool
@@ -64,7 +72,8 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Damage found by ``verify``: in ``file`` at byte ``offset``, concerning ``lsn`` (0 when none)."""
+    """Damage found by ``verify``: in ``file`` at byte ``offset``, concerning ``lsn`` (0 when
+    none)."""
 
     file: str
     offset: int
@@ -88,7 +97,10 @@ class VerifyReport:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Counters since the volume was opened, and sizes now. Disk figures count the calls of this handle."""
+    """Counters since the volume was opened, and sizes now.
+
+    Disk figures count the calls of this handle.
+    """
 
     commits: int
     records: int

@@ -15,8 +15,9 @@ __all__ = ["View"]
 class View:
     """A stable look at the volume as of one commit, made by ``Volume.at``.
 
-    It reads like the volume: ``view[page]``, ``read_into``, ``read_many``, ``view_page``, ``len``. What the writer does meanwhile does not
-    show. ``close`` gives back what it holds; so does the end of a ``with`` block, or of its last reference.
+    It reads like the volume: ``view[page]``, ``read_into``, ``read_many``, ``view_page``, ``len``.
+    What the writer does meanwhile does not show. ``close`` gives back what it holds; so does the
+    end of a ``with`` block, or of its last reference.
     """
 
     __slots__ = ("__weakref__", "_store", "_view", "lsn", "page_size", "time")

@@ -35,8 +35,9 @@ def _durability(value: str) -> int:
 class Volume:
     """A volume, opened with ``aurolog.open``: an address space of pages whose past stays readable.
 
-    A context manager; usable from many threads. In a forked child every call raises ``ClosedError``. It is always true, whatever its
-    length, and not iterable: pages go on for ever as zeros.
+    A context manager; usable from many threads. In a forked child every call raises
+    ``ClosedError``. It is always true, whatever its length, and not iterable: pages go on for ever
+    as zeros.
     """
 
     __iter__ = None
@@ -65,7 +66,8 @@ class Volume:
 
     @property
     def epoch(self) -> int:
-        """A number raised durably by each writable session before it first appends; whoever holds an older one can append nothing."""
+        """A number raised durably by each writable session before it first appends; whoever
+        holds an older one can append nothing."""
         return self._store.epoch
 
     @property
@@ -75,15 +77,20 @@ class Volume:
 
     @property
     def visible_lsn(self) -> int:
-        """The LSN that plain reads see: the durable one, or the last commit with durability "os" where that is higher."""
+        """The LSN that plain reads see: the durable one, or the last commit with durability "os"
+        where that is higher."""
         return self._store.visible_lsn
 
     # Writing
 
     def transaction(self, *, durability: str | None = None, note: str | None = None) -> Transaction:
-        """A new transaction: ``with db.transaction() as tx: ...`` commits at the end of the block, or rolls back on an exception.
+        """A new transaction.
 
-        ``durability`` overrides the volume's for this one; ``note``, up to 255 bytes of UTF-8, is kept with the commit.
+        ``with db.transaction() as tx: ...`` commits at the end of the block, or rolls back on an
+        exception.
+
+        ``durability`` overrides the volume's for this one; ``note``, up to 255 bytes of UTF-8, is
+        kept with the commit.
         """
         octets = b""
         if note is not None:
@@ -94,7 +101,9 @@ class Volume:
             except UnicodeEncodeError as error:
                 raise InputError(f"a note is text that UTF-8 can hold: {error}") from None
             if len(octets) > NOTE_BYTES_MAX:
-                raise InputError(f"a note has at most {NOTE_BYTES_MAX} bytes of UTF-8, not {len(octets)}")
+                raise InputError(
+                    f"a note has at most {NOTE_BYTES_MAX} bytes of UTF-8, not {len(octets)}"
+                )
         level = _durability(self.durability if durability is None else durability)
         self._store.check_open(for_writing=True)
         return Transaction(self._store, self._owners, level, octets, self._clock)
@@ -115,8 +124,8 @@ class Volume:
     def read_many(self, pages: Any, out: Any = None) -> memoryview:
         """Many pages in one crossing, back to back, all as of one LSN.
 
-        ``pages`` is a sequence of page numbers, or a buffer of unsigned 64-bit integers; ``out`` a writable buffer of ``len(pages) * page_size``
-        bytes, made when it is ``None``.
+        ``pages`` is a sequence of page numbers, or a buffer of unsigned 64-bit integers; ``out`` a
+        writable buffer of ``len(pages) * page_size`` bytes, made when it is ``None``.
         """
         return self._store.read_many(_core.NULL, pages, out)
 
@@ -151,7 +160,9 @@ class Volume:
         return self._store.log(first, LSN_MAX if last is None else last)
 
     def verify(self, progress: Callable[[int, int], object] | None = None) -> VerifyReport:
-        """Reads every byte and checks every checksum and index entry; reports damage, raises nothing for it.
+        """Reads every byte and checks every checksum and index entry.
+
+        Damage is reported, nothing is raised for it.
 
         ``progress(done_bytes, total_bytes)`` is called after each segment.
         """
@@ -169,7 +180,10 @@ class Volume:
         return self._closed
 
     def close(self) -> None:
-        """Waits for calls in flight, makes everything durable and marks the clean close. Harmless a second time."""
+        """Waits for calls in flight, makes everything durable and marks the clean close.
+
+        Harmless a second time.
+        """
         self._closed = True
         self._store.close()
 
@@ -185,7 +199,7 @@ class Volume:
         return f"<aurolog.Volume {os.fspath(self.path)!r}, {state}>"
 
 
-def open(  # noqa: A001 - the name users expect, as in gzip.open
+def open(
     path: str | os.PathLike[str],
     *,
     page_size: int | None = None,
@@ -198,12 +212,15 @@ def open(  # noqa: A001 - the name users expect, as in gzip.open
 ) -> Volume:
     """Opens the volume in the directory ``path``, or creates it.
 
-    ``page_size``: bytes, a power of two from 512 to 65,536; ``None`` means 4,096 when created and whatever it is when it exists.
-    ``create``: make it when there is none. ``read_only``: beside a writer or without one, up to the durable LSN of this moment.
-    ``durability``: what transactions wait for, ``"sync"`` (survives a power cut) or ``"os"`` (survives the process). ``cache_bytes``: bound of the
-    page cache. ``retention``: how long the past must stay readable; recorded. ``clock``: nanoseconds since the Unix epoch, called once a commit.
+    ``page_size``: bytes, a power of two from 512 to 65,536; ``None`` means 4,096 when created and
+    whatever it is when it exists. ``create``: make it when there is none. ``read_only``: beside a
+    writer or without one, up to the durable LSN of this moment. ``durability``: what transactions
+    wait for, ``"sync"`` (survives a power cut) or ``"os"`` (survives the process). ``cache_bytes``:
+    bound of the page cache. ``retention``: how long the past must stay readable; recorded.
+    ``clock``: nanoseconds since the Unix epoch, called once a commit.
 
-    Raises ``NotAVolumeError``, ``VolumeLockedError``, ``FormatError``, ``CorruptionError``, ``AccessError``, ``DiskFullError``, ``InputError``.
+    Raises ``NotAVolumeError``, ``VolumeLockedError``, ``FormatError``, ``CorruptionError``,
+    ``AccessError``, ``DiskFullError``, ``InputError``.
     """
     try:
         name = os.fspath(path)
@@ -217,7 +234,9 @@ def open(  # noqa: A001 - the name users expect, as in gzip.open
         raise InputError(f"cache_bytes is a number of bytes, not {cache_bytes!r:.60}")
     retention_ns = 0
     if retention is not None:
-        if not isinstance(retention, timedelta) or not timedelta(0) < retention <= timedelta(days=35):
+        if not isinstance(retention, timedelta) or not timedelta(0) < retention <= timedelta(
+            days=35
+        ):
             raise InputError(f"retention is a timedelta of at most 35 days, not {retention!r:.60}")
         retention_ns = nanoseconds_of(retention)
     if clock is not None and not callable(clock):
