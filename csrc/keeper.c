@@ -163,12 +163,17 @@ static bool work(aul_store *store, u64 *oldest_unsynced) {
     pthread_mutex_unlock(&log->lock);
     if (failed) return false;
     u64 now = store->disk->monotonic(store->disk->context);
-    if (!unsynced) *oldest_unsynced = 0;
+    if (!unsynced) {
+        *oldest_unsynced = 0;
+        pthread_mutex_lock(&log->lock);
+        log->sync_promised = log->written > atomic_load(&log->durable);
+        unsynced = log->sync_promised;
+        pthread_mutex_unlock(&log->lock);
+    }
     if (unsynced && !*oldest_unsynced) *oldest_unsynced = now;
     if (unsynced && (full || now - *oldest_unsynced >= SYNC_AFTER_NS)) {
         aul_log_wait_durable(store, logged, 1000, &error);
-        *oldest_unsynced = 0;
-        unsynced = false;
+        *oldest_unsynced = 0; /* and look again: more may have come meanwhile */
     }
     u64 sealed = 0;
     int status = seal_full(store, &sealed, &error);

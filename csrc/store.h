@@ -2,7 +2,8 @@
  *
  *   store.c     opening, closing, the life of the handle        recovery.c   what opening finds,
  *   and mends
- *   log.c       appending: segments, group commit               keeper.c     the background thread
+ *   log.c       the writer's place, group commit                keeper.c     the background thread
+ *   log_segment.c, log_append.c   segments to append to, logging a batch
  *   tx.c        transactions                                    read.c       pages and views
  *   cursor.c    looking at the log                              verify.c     checking every byte
  *
@@ -57,9 +58,12 @@ typedef struct {
     u8 last_id[AUL_ID_BYTES]; /* file id of the last segment of the log */
     bool started;             /* this session's epoch is raised */
 
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t changed;
-    u64 logged; /* last commit LSN in an image or a file */
+    pthread_mutex_t lock;            /* guards what follows */
+    pthread_cond_t written_more;     /* a turn of writing is over */
+    pthread_cond_t durable_after[2]; /* the end of an odd, an even round of syncing */
+    u64 sync_round, sync_target;     /* the round under way, and the LSN it makes durable */
+    bool sync_promised;              /* the keeper knows of unsynced commits */
+    u64 logged;                      /* last commit LSN in an image or a file */
     aul_segment *logged_segment;
     u64 logged_end; /* its frames' end */
     u64 written;    /* last commit LSN in the files */
