@@ -61,7 +61,7 @@ layout: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/clang-format --dry-run -Werror $(C_FILES)
 
-types: $(VENV)/.aurolog $(VENV)/.test $(VENV)/.dev
+types: $(VENV)/.base $(VENV)/.test $(VENV)/.dev
 	$(VENV)/bin/mypy
 
 warnings: $(VENV)/.base

@@ -11,6 +11,7 @@
 #define READ_STEP (1u << 20)
 /* What the manifest does not list as sealed is read frame by frame after an unclean end. */
 #define UNLISTED_MAX 4
+#define FEW_SEGMENTS 256 /* so few cost nothing to list again at once */
 
 void aul_keeper_wake(aul_store *store) {
     aul_keeper *keeper = &store->keeper;
@@ -80,8 +81,9 @@ static void inherit_summary(aul_segment *segment, const aul_segment *before) {
     segment->summary.end_pages = before->summary.end_pages;
 }
 
-/* Seals what can be sealed, oldest first; *sealed counts. */
-static int seal_full(aul_store *store, u64 *sealed, aul_error *error) {
+/* Seals what can be sealed, oldest first; *sealed counts, *segments says how many there
+ * are. */
+static int seal_full(aul_store *store, u64 *sealed, u64 *segments, aul_error *error) {
     aul_segment_list *list = aul_page_index_list(&store->index);
     int status = AUL_OK;
     for (size_t i = 0; i < list->count && !status; i++) {
@@ -97,6 +99,7 @@ static int seal_full(aul_store *store, u64 *sealed, aul_error *error) {
         status = aul_keeper_seal(store, segment, error);
         if (!status) ++*sealed;
     }
+    *segments = list->count;
     aul_segment_list_release(&store->index, list);
     return status;
 }
@@ -136,7 +139,7 @@ static int prepare_spare(aul_store *store) {
     int failed = write_spare(store, path);
     if (failed && failed != EIO) {
         store->disk->unlink(store->disk->context, path);
-        return 0; /* a spare is never needed: commits go to unprepared segments, while there is space */
+        return 0; /* never needed: commits go to unprepared segments, while there is space */
     }
     if (failed || store->keeper.stop) return failed;
     pthread_mutex_lock(&log->lock);
@@ -175,10 +178,10 @@ static bool work(aul_store *store, u64 *oldest_unsynced) {
         aul_log_wait_durable(store, logged, 1000, &error);
         *oldest_unsynced = 0; /* and look again: more may have come meanwhile */
     }
-    u64 sealed = 0;
-    int status = seal_full(store, &sealed, &error);
+    u64 sealed = 0, segments;
+    int status = seal_full(store, &sealed, &segments, &error);
     keeper->unlisted += sealed;
-    if (!status && keeper->unlisted >= UNLISTED_MAX) {
+    if (!status && keeper->unlisted >= (segments < FEW_SEGMENTS ? 1 : UNLISTED_MAX)) {
         status = aul_store_write_manifest(store, 0, &error);
         if (!status) keeper->unlisted = 0;
     }

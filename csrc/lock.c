@@ -21,6 +21,7 @@
 typedef struct {
     u64 device, inode;
     int file;
+    _Atomic u64 *word; /* the durable LSN, mapped */
     u32 fork_generation;
     bool used;
     aul_lock_holder holder;
@@ -97,8 +98,7 @@ static int take_file(aul_store *store, slot *mine, aul_error *error) {
     if (!failed && size < LOCK_BYTES) failed = aul_disk_allocate(disk, mine->file, LOCK_BYTES);
     if (!failed) failed = aul_disk_write(disk, mine->file, who, sizeof who, 8);
     if (!failed) failed = aul_disk_write(disk, mine->file, MAGIC, 8, 0);
-    if (!failed)
-        failed = disk->map_word(disk->context, mine->file, WORD_AT, &store->log.shared_durable);
+    if (!failed) failed = disk->map_word(disk->context, mine->file, WORD_AT, &mine->word);
     if (!failed) return AUL_OK;
     disk->close(disk->context, mine->file);
     return aul_fail_os(error, failed, "taking the volume's lock", path);
@@ -133,8 +133,8 @@ int aul_lock_take(aul_store *store, aul_error *error) {
 void aul_lock_drop(aul_store *store) {
     slot *mine = store->lock_slot;
     if (!mine) return;
-    store->disk->unmap_word(store->disk->context, store->log.shared_durable);
     store->log.shared_durable = NULL;
+    store->disk->unmap_word(store->disk->context, mine->word);
     pthread_mutex_lock(&registry_lock);
     store->disk->unlock(store->disk->context, mine->file);
     store->disk->close(store->disk->context, mine->file);
@@ -148,9 +148,14 @@ int aul_lock_publish(aul_store *store, aul_error *error) {
     u8 which[24];
     memcpy(which, store->manifest.volume_id, AUL_ID_BYTES);
     put64(which + 16, store->epoch);
-    atomic_store(store->log.shared_durable, atomic_load(&store->log.durable));
     int failed = aul_disk_write(store->disk, mine->file, which, sizeof which, 88);
-    return failed ? aul_fail_os(error, failed, "writing the lock file", store->path) : AUL_OK;
+    if (failed) return aul_fail_os(error, failed, "writing the lock file", store->path);
+    /* Only now: under an older epoch the word would speak of LSNs that its log does not have. */
+    pthread_mutex_lock(&store->log.lock);
+    atomic_store(mine->word, atomic_load(&store->log.durable));
+    store->log.shared_durable = mine->word;
+    pthread_mutex_unlock(&store->log.lock);
+    return AUL_OK;
 }
 
 int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *error) {

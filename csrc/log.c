@@ -1,13 +1,13 @@
 /* log.c: who may write, and when what is written is durable.
  *
  * The writer's place is a baton: a transaction holds it from its first look at the newest state
- * until it is logged (log_append.c). Only then does it wait. Whoever waits first leads: it writes all
- * that the images have and the files have not, syncs, and everybody whose commit was in it is
- * durable (group commit, early lock release). Writing and syncing are separate turns, so that a commit
- * with durability "os" does not wait for another's sync.
+ * until it is logged (log_append.c). Only then does it wait. Whoever waits first leads: it
+ * writes all that the images have and the files have not, syncs, and everybody whose commit was
+ * in it is durable (group commit, early lock release). Writing and syncing are separate turns,
+ * so that a commit with durability "os" does not wait for another's sync.
  *
- * A failed write or sync is final: nothing is written any more, the visible LSN falls back to the
- * durable one, and what was logged in between has an unknown outcome. */
+ * A failed write or sync is final: nothing is written any more, the visible LSN falls back to
+ * the durable one, and what was logged in between has an unknown outcome. */
 #include "log.h"
 
 #define SPIN_ROUNDS 100
@@ -51,8 +51,8 @@ bool aul_wait_until(aul_store *store, pthread_cond_t *condition, pthread_mutex_t
 int aul_log_init(aul_store *store) {
     aul_log *log = &store->log;
     if (pthread_mutex_init(&log->lock, NULL) || aul_cond_init(&log->written_more) ||
-        aul_cond_init(&log->durable_after[0]) || aul_cond_init(&log->durable_after[1]) ||
-        aul_cond_init(&log->writer_free))
+        aul_cond_init(&log->durable_after[0]) || aul_cond_init(&log->syncer_wake) ||
+        aul_cond_init(&log->durable_after[1]) || aul_cond_init(&log->writer_free))
         return AUL_NO_MEMORY;
     log->next_lsn = 1;
     return AUL_OK;
@@ -62,6 +62,7 @@ void aul_log_destroy(aul_store *store) {
     aul_log *log = &store->log;
     pthread_mutex_destroy(&log->lock);
     pthread_cond_destroy(&log->written_more);
+    pthread_cond_destroy(&log->syncer_wake);
     pthread_cond_destroy(&log->durable_after[0]);
     pthread_cond_destroy(&log->durable_after[1]);
     pthread_cond_destroy(&log->writer_free);
@@ -184,6 +185,47 @@ static void raise_visible(aul_log *log, u64 lsn) {
         atomic_store(&log->visible, lsn);
 }
 
+static int sync_logged(aul_store *store);
+
+/* Leads while commits queue up: it needs no interpreter to come back to and so starts the next
+ * round at once, where a waiter would have to wake up first. */
+static void *run_syncer(void *argument) {
+    aul_store *store = argument;
+    aul_log *log = &store->log;
+    pthread_mutex_lock(&log->lock);
+    while (!log->syncer_stop) {
+        bool wanted = log->waiters[0] + log->waiters[1] > 0 && !log->failed;
+        if (wanted && !log->syncing && log->logged > atomic_load(&log->durable))
+            sync_logged(store);
+        else
+            pthread_cond_wait(&log->syncer_wake, &log->lock);
+    }
+    pthread_mutex_unlock(&log->lock);
+    return NULL;
+}
+
+void aul_log_stop_syncer(aul_store *store) {
+    aul_log *log = &store->log;
+    pthread_mutex_lock(&log->lock);
+    bool running = log->syncer_running;
+    log->syncer_stop = true;
+    pthread_cond_signal(&log->syncer_wake);
+    pthread_mutex_unlock(&log->lock);
+    if (running) pthread_join(log->syncer, NULL);
+    log->syncer_running = false;
+}
+
+/* Has somebody lead the next round: the syncing thread, or one of those who wait for it. */
+static void pass_lead(aul_store *store) {
+    aul_log *log = &store->log;
+    if (!log->syncer_running && !log->syncer_stop)
+        log->syncer_running = pthread_create(&log->syncer, NULL, run_syncer, store) == 0;
+    if (log->syncer_running)
+        pthread_cond_signal(&log->syncer_wake);
+    else
+        pthread_cond_signal(&log->durable_after[(log->sync_round + 1) & 1]);
+}
+
 /* Takes the turn at syncing: all that is written, and what is logged is written first. Called
  * and left with log.lock held. */
 static int sync_logged(aul_store *store) {
@@ -226,7 +268,7 @@ static int sync_logged(aul_store *store) {
     }
     log->syncing = false;
     pthread_cond_broadcast(&log->durable_after[log->sync_round & 1]);
-    pthread_cond_signal(&log->durable_after[(log->sync_round + 1) & 1]); /* the next to lead */
+    if (log->waiters[(log->sync_round + 1) & 1]) pass_lead(store);
     if (!log->failed && head != last) aul_keeper_wake(store);
     return log->failed ? AUL_FAILED : AUL_OK;
 }
@@ -264,8 +306,11 @@ int aul_log_wait_durable(aul_store *store, u64 lsn, u32 wait_ms, aul_error *erro
         if (!deadline)
             deadline = store->disk->monotonic(store->disk->context) + wait_ms * 1000000ull;
         /* Who is in the sync under way waits for its end; who came later, for a turn to lead. */
-        u64 round = log->sync_round + (lsn <= log->sync_target ? 0 : 1);
-        if (!aul_wait_until(store, &log->durable_after[round & 1], &log->lock, deadline)) {
+        int round = (log->sync_round + (lsn <= log->sync_target ? 0 : 1)) & 1;
+        log->waiters[round]++;
+        bool in_time = aul_wait_until(store, &log->durable_after[round], &log->lock, deadline);
+        log->waiters[round]--;
+        if (!in_time) {
             status = aul_fail(error, AUL_PENDING, "not durable yet");
             if (error) error->lsn = lsn;
             break;

@@ -1,13 +1,15 @@
 /* log_append.c: logging a batch.
  *
- * A batch is copied into the active segment's image, or, when it does not fit there and is at least
- * AUL_BULK_BYTES, goes from the transaction's buffers straight to unprepared files, over as many as it
- * needs. Its records are in the index before its LSNs are published: whoever sees the LSN finds them. */
+ * A batch is copied into the active segment's image, or, when it does not fit there and is at
+ * least AUL_BULK_BYTES, goes from the transaction's buffers straight to unprepared files, over
+ * as many as it needs. Its records are in the index before its LSNs are published: whoever sees
+ * the LSN finds them. */
 #include "log.h"
 
 #include <errno.h>
 
 #define BATCH_SEGMENTS_MAX 128
+#define IN_FLIGHT_WAIT_MS 100
 
 static u64 footer_bytes_after(const aul_segment *segment, const aul_log_batch *batch) {
     const aul_part *part = segment->part;
@@ -165,9 +167,10 @@ typedef struct {
     bool first_is_active;
 } bulk_plan;
 
-static void undo_plan(aul_store *store, bulk_plan *plan) {
-    for (size_t i = plan->first_is_active ? 1 : 0; i < plan->count; i++)
-        aul_log_unmake_segment(store, plan->segments[i], true);
+/* Takes back the planned segments from `i` on, as far as they are new. */
+static void unmake_from(aul_store *store, bulk_plan *plan, size_t i) {
+    for (; i < plan->count; i++)
+        if (i > 0 || !plan->first_is_active) aul_log_unmake_segment(store, plan->segments[i], true);
 }
 
 /* Frames [at, ..) that fit a file of `room` bytes behind `used` ones, with the footer that they
@@ -241,7 +244,7 @@ static int plan_bulk(aul_store *store, aul_log_batch *batch, bulk_plan *plan, au
         const u8 *previous_id = plan->count ? plan->segments[plan->count - 1]->id : log->last_id;
         status = plan_segment(store, batch, plan, NULL, &at, previous_id, error);
     }
-    if (status) undo_plan(store, plan);
+    if (status) unmake_from(store, plan, 0);
     return status;
 }
 
@@ -299,9 +302,7 @@ static int carry_out_bulk(aul_store *store, aul_log_batch *batch, bulk_plan *pla
             pthread_mutex_lock(&log->lock);
             aul_log_fail(store, failed);
             pthread_mutex_unlock(&log->lock);
-            if (!plan->first_is_active || i)
-                for (size_t left = i; left < plan->count; left++)
-                    aul_log_unmake_segment(store, plan->segments[left], true);
+            unmake_from(store, plan, i);
             return aul_log_unknown_outcome(store, batch->last_lsn, error);
         }
         store->disk->start_writeback(store->disk->context, segment->file, start, end - start);
@@ -312,8 +313,7 @@ static int carry_out_bulk(aul_store *store, aul_log_batch *batch, bulk_plan *pla
                 pthread_mutex_lock(&log->lock);
                 aul_log_fail(store, ENOMEM);
                 pthread_mutex_unlock(&log->lock);
-                for (size_t left = i; left < plan->count; left++)
-                    aul_log_unmake_segment(store, plan->segments[left], true);
+                unmake_from(store, plan, i);
                 return aul_log_unknown_outcome(store, batch->last_lsn, error);
             }
         }
@@ -351,7 +351,7 @@ static int append_bulk(aul_store *store, aul_log_batch *batch, u64 bytes, aul_er
         status = plan_bulk(store, batch, plan, error);
         if (!status) {
             status = reserve_bulk(store, batch, plan, error);
-            if (status) undo_plan(store, plan);
+            if (status) unmake_from(store, plan, 0);
         }
         if (!status) status = carry_out_bulk(store, batch, plan, bytes, error);
     }
@@ -392,7 +392,7 @@ static int make_room(aul_store *store, const aul_log_batch *batch, u64 bytes, au
     return aul_log_new_segment(store, capacity, least, least <= AUL_SEGMENT_BYTES, &fresh, error);
 }
 
-/* Delays the transaction while too much is in flight. */
+/* Delays the transaction while too much is in flight: AUL_BUSY when that takes long. */
 static int respect_limits(aul_store *store, const aul_log_batch *batch, aul_error *error) {
     aul_log *log = &store->log;
     for (;;) {
@@ -402,8 +402,9 @@ static int respect_limits(aul_store *store, const aul_log_batch *batch, aul_erro
         pthread_mutex_unlock(&log->lock);
         bool within = batch->last_lsn - durable <= store->manifest.in_flight_lsns;
         if (idle || (unsynced <= AUL_IN_FLIGHT_BYTES && within)) return AUL_OK;
-        int status = aul_log_wait_durable(store, durable + 1, 1000, error);
+        int status = aul_log_wait_durable(store, durable + 1, IN_FLIGHT_WAIT_MS, error);
         if (status == AUL_UNKNOWN) return aul_log_refuse_failed(store, error);
+        if (status == AUL_PENDING) return aul_fail(error, AUL_BUSY, "too much is in flight");
     }
 }
 

@@ -1,7 +1,8 @@
 /* log_segment.c: making segments to append to.
  *
- * The active segment's tail is kept as an image in memory; the file follows by whole turns of writing.
- * Space is secured before LSNs are claimed, and for the footer too: sealing needs no new block. */
+ * The active segment's tail is kept as an image in memory; the file follows by whole turns of
+ * writing. Space is secured before LSNs are claimed, and for the footer too: sealing needs no
+ * new block. */
 #include "log.h"
 
 #include <errno.h>
@@ -27,6 +28,7 @@ static int make_file(aul_store *store, aul_segment *segment, u64 capacity, u64 l
         aul_files_path(&store->files, "spare", spare, sizeof spare);
         int failed = disk->rename(disk->context, spare, path);
         if (!failed) failed = disk->open(disk->context, path, AUL_DISK_WRITE, file);
+        if (failed) disk->unlink(disk->context, path); /* a spare can be made again */
         if (failed) return aul_fail_os(error, failed, "taking the spare log segment", path);
         segment->prepared = true;
         segment->capacity = AUL_SEGMENT_BYTES;
@@ -83,12 +85,13 @@ int aul_log_create_segment(aul_store *store, u64 first_lsn, const u8 previous_id
     aul_segment_set_name(segment);
     int file;
     int status = make_file(store, segment, capacity, least, use_spare, &file, error);
-    if (!status && aul_files_adopt(&store->files, segment, file)) {
+    bool made = !status;
+    if (made && aul_files_adopt(&store->files, segment, file)) {
         disk->close(disk->context, file);
         status = aul_fail(error, AUL_NO_MEMORY, "no memory for an open file");
     }
     if (status) {
-        aul_log_unmake_segment(store, segment, segment->file >= 0);
+        aul_log_unmake_segment(store, segment, made);
         return status;
     }
     segment->file_users = 1; /* kept open until it is sealed */

@@ -63,6 +63,11 @@ static int redo_chain(aul_store *store, const aul_chain *chain, u64 page, u8 *ou
     for (size_t left = chain->count; left > 0 && !status;) {
         size_t n = gather(chain, left - 1);
         const aul_place *first = &chain->items[left - 1], *last = &chain->items[left - n];
+        if (first->bytes < AUL_RECORD_HEADER ||
+            first->bytes > AUL_RECORD_HEADER + store->page_size) {
+            status = damaged(first, page, error);
+            break;
+        }
         size_t bytes = (size_t)last->offset + last->bytes - first->offset;
         if (bytes > room) {
             u8 *larger =

@@ -47,6 +47,7 @@ typedef struct {
     u64 last_time_ns, end_pages;
     u64 limit; /* a read-only open looks no further */
     bool torn;
+    bool batch_may_be_open; /* while the log is read; not in a segment that recovery makes */
     aul_scan scan; /* of the last segment read: its batch may go on in the next */
     bool scanning;
 } recovery;
@@ -176,15 +177,16 @@ static tail_segment *add_tail(recovery *r, aul_segment *segment) {
     return tail;
 }
 
-/* The batch that the sealed segments before the last one leave open, as a scan to go on from; such a
- * batch begins with the first frame of a segment. carrier->in_batch says whether there is one. */
+/* The batch that the sealed segments before the last one leave open, as a scan to go on from;
+ * such a batch begins with the first frame of a segment. carrier->in_batch says whether there is
+ * one. */
 static int find_open_batch(recovery *r, aul_scan *carrier, aul_error *error) {
     aul_store *store = r->store;
     aul_segment_list *list = store->index.list;
     *carrier = (aul_scan){.disk = store->disk};
     for (size_t i = list->count - 1; i-- > 0 && !carrier->in_batch;) {
         aul_segment *before = list->items[i];
-        if (before->summary.last_lsn == before->summary.last_commit) break;
+        if (before->summary.last_commit >= before->first_lsn) break; /* a batch ends in it */
         int file;
         aul_scan scan;
         int status = aul_files_acquire(&store->files, before, false, &file, error);
@@ -208,7 +210,9 @@ static int open_segment_scan(recovery *r, aul_segment *segment, int file, u64 en
                              aul_error *error) {
     aul_scan before = r->scan;
     bool had = r->scanning;
-    int status = had ? AUL_OK : find_open_batch(r, &before, error);
+    int status = AUL_OK;
+    if (!had && r->batch_may_be_open) status = find_open_batch(r, &before, error);
+    if (!had && !r->batch_may_be_open) before.in_batch = false;
     r->scanning = false;
     if (!status)
         status = aul_scan_open(&r->scan, r->store->disk, segment, file, end, &before, error);
@@ -237,13 +241,15 @@ static int scan_segment(recovery *r, aul_segment *segment, u64 bound, aul_error 
     status = open_segment_scan(r, segment, file, bound ? bound : size, error);
     if (status) return status;
     u64 limit = bound ? UINT64_MAX : r->limit;
+    bool indexed = true;
     while (!(status = aul_scan_next(&r->scan, error)) && r->scan.frame.first_lsn <= limit) {
         status = index_scanned(r, segment, tail, error);
+        indexed = status == AUL_OK;
         if (!status) status = note_branches(r, error);
         if (status) break;
     }
     /* A frame that cannot be indexed is none: the log ends before it. */
-    if (status == AUL_CORRUPT && r->scan.next_lsn != r->next_lsn)
+    if (!indexed && status == AUL_CORRUPT)
         aul_scan_seek(&r->scan, r->scan.frame_offset, r->next_lsn);
     store->info.scanned_bytes += tail->frames_end;
     atomic_store(&segment->last_lsn, tail->last_lsn);
@@ -259,6 +265,12 @@ static int judge(recovery *r, const aul_segment *segment, u64 offset, bool look_
     aul_store *store = r->store;
     u64 e = r->next_lsn;
     bool found = r->durable >= e;
+    aul_summary own;
+    aul_error no_trailer;
+    if (!found && look_here &&
+        aul_run_read_trailer(&store->files, r->tail[r->tail_count - 1].segment, &own,
+                             &no_trailer) == AUL_OK)
+        found = own.last_lsn >= e;
     if (!found && look_here) {
         u64 used_end;
         int status = aul_scan_find_evidence(&r->scan, e, &found, &used_end, error);
@@ -275,7 +287,11 @@ static int judge(recovery *r, const aul_segment *segment, u64 offset, bool look_
         aul_segment_set_name(&later);
         aul_error ignored; /* a file that is no segment is no evidence */
         int status = aul_files_read(&store->files, &later, block, AUL_BLOCK, 0, &ignored);
+        u64 named_lsn = later.first_lsn, named_epoch = later.epoch;
         if (!status) status = aul_segment_decode_header(block, &later, &ignored);
+        if (!status && (later.first_lsn != named_lsn || later.epoch != named_epoch ||
+                        memcmp(later.volume_id, store->manifest.volume_id, AUL_ID_BYTES) != 0))
+            status = AUL_CORRUPT;
         aul_summary summary;
         if (!status && aul_run_read_trailer(&store->files, &later, &summary, &ignored) == AUL_OK)
             found = summary.last_lsn >= e;
@@ -338,8 +354,8 @@ static int read_bounded(recovery *r, aul_segment *segment, aul_error *error) {
     return AUL_OK;
 }
 
-/* A segment without a valid header: never durable, or damaged. The manifest has its file id, with which
- * its frames can be told from nothing. */
+/* A segment without a valid header: never durable, or damaged. The manifest has its file id,
+ * with which its frames can be told from nothing. */
 static int judge_headless(recovery *r, aul_segment *segment, aul_error *error) {
     aul_store *store = r->store;
     int file;
@@ -529,12 +545,13 @@ static int keep_frame(recovery *r, aul_scan *scan, kept_tail *kept, aul_error *e
 static int keep_tail(recovery *r, u64 durable, u64 last, kept_tail *kept, aul_error *error) {
     memset(kept, 0, sizeof *kept);
     kept->first_lsn = durable + 1;
+    if (last <= durable) return AUL_OK;
     int status = AUL_OK;
     aul_scan carried = {0};
     for (size_t i = 0; i < r->tail_count && !status && kept->last_lsn < last; i++) {
         tail_segment *tail = &r->tail[i];
         if (tail->last_lsn <= durable) continue;
-        aul_scan scan;
+        aul_scan scan = {.buffer = NULL};
         status = aul_scan_open(&scan, r->store->disk, tail->segment, tail->segment->file,
                                tail->frames_end, carried.in_batch ? &carried : NULL, error);
         const aul_commit *first =
@@ -546,9 +563,11 @@ static int keep_tail(recovery *r, u64 durable, u64 last, kept_tail *kept, aul_er
             if (!status && scan.frame.first_lsn > durable)
                 status = keep_frame(r, &scan, kept, error);
         }
-        carried = scan;
-        aul_scan_close(&scan);
-        if (status == AUL_END) status = AUL_OK;
+        if (scan.buffer) {
+            carried = scan;
+            aul_scan_close(&scan);
+        }
+        if (status == AUL_END || status == AUL_CORRUPT) status = AUL_OK; /* told below */
     }
     if (!status && last > durable && kept->last_lsn != last)
         return aul_fail_bug(error, __FILE__, __LINE__,
@@ -591,6 +610,7 @@ static int secure_tail(recovery *r, const kept_tail *kept, aul_error *error) {
     log->active = NULL;
     r->next_lsn = kept->first_lsn;
     close_scan(r);
+    r->batch_may_be_open = false;
     size_t count = r->tail_count;
     status =
         scan_segment(r, segment, offset, error); /* builds its part, and proves what was written */
@@ -670,6 +690,23 @@ static int log_cut(recovery *r, aul_error *error) {
     return status;
 }
 
+/* Bytes behind the last commit that is kept: what was torn, not the footer of a segment that was
+ * sealed after the manifest was written. */
+static void count_cut(recovery *r, u64 last) {
+    aul_store *store = r->store;
+    for (size_t i = 0; i < r->tail_count; i++) {
+        const tail_segment *tail = &r->tail[i];
+        aul_summary summary;
+        aul_error ignored;
+        u64 kept = tail->last_lsn <= last ? tail->frames_end : tail->whole_end;
+        u64 end = aul_max(tail->used_end, tail->frames_end);
+        bool sealed =
+            aul_run_read_trailer(&store->files, tail->segment, &summary, &ignored) == AUL_OK;
+        if (sealed && summary.log_end == tail->frames_end) end = tail->frames_end;
+        if (end > kept) store->info.cut_bytes += end - kept;
+    }
+}
+
 /* Everything above D is secured in a new epoch, a cut is logged, and the manifest made to say
  * so. */
 static int mend(recovery *r, aul_error *error) {
@@ -680,11 +717,7 @@ static int mend(recovery *r, aul_error *error) {
     aul_segment *segment;
     int status = keep_tail(r, durable, last, &kept, error);
     if (!status) {
-        for (size_t i = 0; i < r->tail_count; i++) {
-            tail_segment *tail = &r->tail[i];
-            u64 end = aul_max(tail->used_end, tail->frames_end);
-            if (end > tail->whole_end) store->info.cut_bytes += end - tail->whole_end;
-        }
+        count_cut(r, last);
         if (store->info.cut_bytes) store->info.cut_lsn = last + 1;
         cut_index(r, durable);
         status = remove_strays(r, true, error);
@@ -727,10 +760,10 @@ static int show_durable(recovery *r, aul_error *error) {
 static int recover_once(aul_store *store, aul_error *error) {
     u64 told;
     bool alive;
-    recovery r = {.store = store, .limit = UINT64_MAX};
+    recovery r = {.store = store, .limit = UINT64_MAX, .batch_may_be_open = true};
     int status = AUL_OK;
+    status = aul_lock_read_durable(store, &told, &alive, error);
     if (store->read_only) {
-        status = aul_lock_read_durable(store, &told, &alive, error);
         if (!status && alive) r.limit = aul_max(told, store->manifest.durable_lsn);
     }
     r.listed = store->manifest.segments;
@@ -748,6 +781,12 @@ static int recover_once(aul_store *store, aul_error *error) {
             0, r.last_commit + 1,
             "the log ends at LSN %llu, %llu was durable: restore its files from a copy",
             (unsigned long long)r.last_commit, (unsigned long long)r.durable);
+    if (!status && store->read_only && alive && r.last_commit < told)
+        status = aul_fail_at(error, AUL_CORRUPT, "log", 0, r.last_commit + 1,
+                             "the log ends at LSN %llu, its writer says that %llu is durable",
+                             (unsigned long long)r.last_commit, (unsigned long long)told);
+    /* The word in the lock file was written after the sync that made it true. */
+    if (!status && !store->read_only && told <= r.last_commit) r.durable = aul_max(r.durable, told);
     store->info.was_clean = clean;
     store->info.last_lsn = r.last_commit;
     if (!status && store->read_only) {

@@ -292,6 +292,12 @@ int aul_run_load(aul_files *files, aul_segment *segment, const aul_fences **out,
         /* The trailer is checked once more here: it is what vouches for the fences' checksum. */
         aul_summary summary;
         int status = aul_run_read_trailer(files, segment, &summary, error);
+        if (!status && memcmp(&summary, &segment->summary, sizeof summary) != 0)
+            status = aul_fail_at(error, AUL_CORRUPT, segment->name, summary.file_bytes,
+                                 segment->first_lsn,
+                                 "the trailer of %s says something else than the MANIFEST: restore "
+                                 "the file from a copy",
+                                 segment->name);
         if (!status) status = read_fences(files, segment, &fences, error);
         if (status) return status;
         aul_fences *other = NULL;

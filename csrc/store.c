@@ -241,6 +241,8 @@ static int find_volume(aul_store *store, const aul_options *options, aul_error *
     }
     status = aul_lock_take(store, error);
     if (!status) status = aul_manifest_read(disk, store->path, &store->manifest, error);
+    /* Whoever created it may have been killed before it was sure of its place. */
+    if (!status && store->manifest.segment_count == 0) return sync_parent(store, error);
     if (status != AUL_NOT_A_VOLUME || !may_create) return status;
     status = create_volume(store, options, error);
     return status ? status : aul_manifest_read(disk, store->path, &store->manifest, error);
@@ -362,6 +364,7 @@ static int close_cleanly(aul_store *store, aul_error *error) {
         status = aul_keeper_seal(store, segment, error);
     }
     if (!status) status = aul_store_write_manifest(store, AUL_MANIFEST_CLEAN, error);
+    if (!status) make_reserve(store); /* it may have been given up */
     return status;
 }
 
@@ -382,6 +385,7 @@ static int close_store(aul_store *store, bool cleanly, aul_error *error) {
     while (atomic_load(&store->calls)) pthread_cond_wait(&store->life_changed, &store->life_lock);
     pthread_mutex_unlock(&store->life_lock);
     aul_keeper_stop(store);
+    aul_log_stop_syncer(store);
     if (!store->read_only) {
         if (cleanly) status = close_cleanly(store, error);
         remove_spare(store);

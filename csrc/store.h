@@ -62,8 +62,12 @@ typedef struct {
     pthread_cond_t written_more;     /* a turn of writing is over */
     pthread_cond_t durable_after[2]; /* the end of an odd, an even round of syncing */
     u64 sync_round, sync_target;     /* the round under way, and the LSN it makes durable */
+    u32 waiters[2];                  /* for each of the two */
     bool sync_promised;              /* the keeper knows of unsynced commits */
-    u64 logged;                      /* last commit LSN in an image or a file */
+    pthread_t syncer;                /* leads where commits queue up; made when they first do */
+    pthread_cond_t syncer_wake;
+    bool syncer_running, syncer_stop;
+    u64 logged; /* last commit LSN in an image or a file */
     aul_segment *logged_segment;
     u64 logged_end; /* its frames' end */
     u64 written;    /* last commit LSN in the files */
@@ -159,6 +163,8 @@ int aul_log_wait_durable(aul_store *store, u64 lsn, u32 wait_ms, aul_error *erro
  * `least`. */
 int aul_log_new_segment(aul_store *store, u64 capacity, u64 least, bool may_use_spare,
                         aul_segment **out, aul_error *error);
+/* Ends the syncing thread; nobody waits any more. */
+void aul_log_stop_syncer(aul_store *store);
 /* Ends all writing: the disk failed. Called with log.lock held. */
 void aul_log_fail(aul_store *store, int os_errno);
 /* Sets up for appending behind a segment found by recovery. */

@@ -345,7 +345,14 @@ int aul_wait(aul_store *store, uint64_t lsn, uint32_t durability, uint32_t wait_
              aul_error *error) {
     int status = aul_store_enter(store, error);
     if (status) return status;
-    status = wait_for(store, lsn, durability, wait_ms, NULL, error);
+    pthread_mutex_lock(&store->log.lock);
+    u64 logged = store->log.logged;
+    pthread_mutex_unlock(&store->log.lock);
+    if (lsn > logged)
+        status = aul_fail(error, AUL_INPUT, "LSN %llu is not logged, the last one is %llu",
+                          (unsigned long long)lsn, (unsigned long long)logged);
+    else
+        status = wait_for(store, lsn, durability, wait_ms, NULL, error);
     aul_store_leave(store);
     return status;
 }

@@ -435,6 +435,8 @@ def _copy_sparse(source: str, target: str) -> None:
             writer.seek(start)
             while start < end:
                 block = reader.read(min(1 << 20, end - start))
+                if not block:
+                    raise FileNotFoundError(source)  # made shorter meanwhile
                 if not block.strip(b"\0"):
                     writer.seek(len(block), os.SEEK_CUR)
                 else:

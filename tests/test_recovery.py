@@ -9,6 +9,7 @@ import itertools
 import os
 import random
 import shutil
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -356,25 +357,44 @@ def test_torn_tail_and_damage_are_told_apart_by_what_was_durable(
         shutil.rmtree(victim)
 
 
-def test_damage_in_a_sealed_segment_of_a_killed_volume_is_found(tmp_path: Path) -> None:
+def _listed_as_sealed(path: Path) -> int:
+    """How many segments the manifest lists as sealed."""
+    manifest = (path / "MANIFEST").read_bytes()
+    branches, segments = struct.unpack_from("<II", manifest, 112)
+    start = 256 + 64 * branches
+    states = [struct.unpack_from("<I", manifest, start + 192 * i + 80) for i in range(segments)]
+    return states.count((1,))
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_damage_in_a_sealed_segment_of_a_killed_volume_is_found(
+    tmp_path: Path, listed: bool
+) -> None:
+    """Whether the manifest lists it as sealed, or the process was killed between the two."""
     rng = random.Random(3)
-    live, model = tmp_path / "live", Model(4096)
-    with aurolog.open(live, durability="os") as db:
-        for _ in range(40):
-            run(db, model, [("image", 0, rng.randbytes(4096)) for _ in range(8)])
-        sync = db.sync()
-        run(db, model, [("image", page, rng.randbytes(4096)) for page in range(300)])
-        run(db, model, [("write", 0, 0, b"end")])
-        assert db.sync() > sync
-        wait_until(lambda: db.stats().sealed_segments > 0, "a sealed segment")
+    live, model = tmp_path / "live", Model(65536)
+    with aurolog.open(live, page_size=65536) as db:
+        for text in (b"begin", b"middle", b"end"):
+            run(db, model, [("write", 0, 0, text)])
+            if text == b"begin":
+                manifest = (live / "MANIFEST").read_bytes()
+            # More than what fits a segment of small commits.
+            run(db, model, [("image", page, rng.randbytes(65536)) for page in range(270)])
+        run(db, model, [("write", 0, 0, b"behind")])
+        while _listed_as_sealed(live) < 2:  # a segment ends when the next one is prepared, or full
+            run(db, model, [("image", 1, rng.randbytes(65536))])
         path = copy(live, tmp_path / "killed")
+    if not listed:
+        (path / "MANIFEST").write_bytes(manifest)
     sealed = [segment for segment in segments(path) if is_sealed(segment)]
+    assert len(sealed) > 1
     for segment in sealed:
-        for offset in (5000, frames(segment)[-1].offset + 70, segment.stat().st_size - 100):
+        first, last = frames(segment)[0].offset + 70, frames(segment)[-1].offset + 70
+        for offset in (first, last, segment.stat().st_size - 100):
             victim = copy(path, tmp_path / "victim")
             flip(victim / "log" / segment.name, offset)
             what = f"{segment.name} {offset}"
-            if offset < frames(segment)[-1].end:
+            if listed or offset < frames(segment)[-1].end:
                 _assert_found(victim, model, what, cleanly=False)
             else:  # a footer that nobody has listed yet can be made again from the frames
                 with contextlib.suppress(aurolog.CorruptionError), aurolog.open(victim) as db:

@@ -23,9 +23,35 @@ WAIT_MS = 100
 PAGES_MAX_BYTES = 1 << 47
 NULL = ffi.NULL
 
+#: memory that C is about to fill
+_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
+
+#: how often this process is the child of a fork; handles of an earlier generation are dead in it
+fork_generation = 0
+
+
+def _count_fork() -> None:
+    global fork_generation  # noqa: PLW0603 - one number for the whole process
+    fork_generation += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
 _OK, _END, _BUSY, _PENDING = lib.AUL_OK, lib.AUL_END, lib.AUL_BUSY, lib.AUL_PENDING
 
 SYNC, OS = lib.AUL_DURABILITY_SYNC, lib.AUL_DURABILITY_OS
+
+_read, _commit_changes = lib.aul_read, lib.aul_commit_changes
+
+
+def _plain_options(durability: int) -> Any:
+    options = ffi.new("aul_commit_options *")
+    options.durability = durability
+    return options
+
+
+#: the options of a commit with no note and the system's clock, never changed
+_PLAIN_OPTIONS = {durability: _plain_options(durability) for durability in (SYNC, OS)}
 
 #: buffers that native structs point into, for as long as those live
 _KEPT: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
@@ -94,14 +120,25 @@ def bad_number(what: str, value: object) -> errors.InputError:
     return errors.InputError(f"{what} is a whole number from 0 on, not {value!r:.60}")
 
 
-class _Scratch(threading.local):
+class _Scratch:
     """What one thread lends to C: an error, one page, and places for results."""
+
+    __slots__ = ("error", "number", "outcome", "page", "view")
 
     def __init__(self, page_size: int) -> None:
         self.error = ffi.new("aul_error *")
         self.page = ffi.new("uint8_t[]", page_size)
         self.view = ffi.buffer(self.page)
         self.number = ffi.new("uint64_t *")
+        #: where C notes how a commit went, readable whatever interrupts the call
+        self.outcome = ffi.new("aul_outcome *")
+
+
+class _Local(threading.local):
+    """Each thread's own scratch."""
+
+    def __init__(self, page_size: int) -> None:
+        self.scratch = _Scratch(page_size)
 
 
 class View:
@@ -118,25 +155,6 @@ class View:
         self.end_pages: int = info.end_pages
 
 
-class Outcome:
-    """Where C notes how a commit went, readable whatever interrupts the call."""
-
-    __slots__ = ("raw",)
-
-    def __init__(self) -> None:
-        self.raw = ffi.new("aul_outcome *")
-
-    @property
-    def lsn(self) -> int:
-        """The commit LSN once logged, else 0."""
-        return int(self.raw.lsn)
-
-    @property
-    def logged(self) -> bool:
-        """Whether the batch is in the log."""
-        return bool(self.raw.logged)
-
-
 class NativeTransaction:
     """A native transaction: it has the writer's place until it ends."""
 
@@ -148,15 +166,18 @@ class NativeTransaction:
 
     def apply(self, changes: Any) -> None:
         """All of the packed changes, or none."""
-        scratch = self._store.scratch
-        with ffi.from_buffer(changes) as buffer:
-            status = lib.aul_tx_apply(self._handle, buffer, len(buffer), scratch.error)
+        error = self._store.local.scratch.error
+        if type(changes) is bytes:
+            status = lib.aul_tx_apply(self._handle, changes, len(changes), error)
+        else:
+            with ffi.from_buffer(changes) as buffer:
+                status = lib.aul_tx_apply(self._handle, buffer, len(buffer), error)
         if status:
-            raise_error(status, scratch.error)
+            raise_error(status, error)
 
     def put(self, page: int, image: Any) -> None:
         """A whole page, of which the difference is logged when that is smaller."""
-        scratch = self._store.scratch
+        scratch = self._store.local.scratch
         try:
             status = lib.aul_tx_put(self._handle, page, image, scratch.error)
         except (TypeError, OverflowError):
@@ -168,7 +189,7 @@ class NativeTransaction:
 
     def read(self, page: int) -> bytes:
         """The page under the transaction's own changes."""
-        scratch = self._store.scratch
+        scratch = self._store.local.scratch
         try:
             status = lib.aul_tx_read(self._handle, page, scratch.page, scratch.error)
         except (TypeError, OverflowError):
@@ -179,19 +200,22 @@ class NativeTransaction:
 
     def end_pages(self) -> int:
         """The end of page space that the transaction sees."""
-        scratch = self._store.scratch
+        scratch = self._store.local.scratch
         status = lib.aul_tx_end_pages(self._handle, scratch.number, scratch.error)
         if status:
             raise_error(status, scratch.error)
         return int(scratch.number[0])
 
-    def commit(self, durability: int, note: bytes, time_ns: int, outcome: Outcome) -> None:
+    def commit(self, durability: int, note: bytes, time_ns: int, outcome: Any) -> None:
         """Logs the changes and waits as the durability asks."""
         store = self._store
         options = store.commit_options(durability, note, time_ns)
-        error = store.scratch.error
-        status = lib.aul_tx_commit(self._handle, options, WAIT_MS, outcome.raw, error)
-        store.finish_commit(status, outcome.lsn, durability, error)
+        error = store.local.scratch.error
+        status = _BUSY  # too much is in flight
+        while status == _BUSY:
+            status = lib.aul_tx_commit(self._handle, options, WAIT_MS, outcome, error)
+        if status:
+            store.finish_commit(status, outcome.lsn, durability, error)
 
     def free(self) -> None:
         """Ends the transaction; what was not committed is rolled back."""
@@ -222,9 +246,9 @@ class Store:
         status = lib.aul_open(os.fsencode(path), options, out, error)
         if status:
             raise_error(status, error)
-        self._handle = ffi.gc(out[0], lib.aul_free)
+        self.handle = ffi.gc(out[0], lib.aul_free)
         info = ffi.new("aul_store_info *")
-        lib.aul_store_describe(self._handle, info)
+        lib.aul_store_describe(self.handle, info)
         self.page_size: int = info.page_size
         self.pages_max: int = info.pages_max
         self.volume_id = bytes(ffi.buffer(info.volume_id))
@@ -238,19 +262,19 @@ class Store:
             scanned_bytes=info.scanned_bytes,
             seconds=info.open_ns / 1e9,
         )
-        self.scratch = _Scratch(self.page_size)
+        self.local = _Local(self.page_size)
 
     def close(self) -> None:
         """Closes cleanly; harmless a second time."""
         error = ffi.new("aul_error *")
-        status = lib.aul_close(self._handle, error)
+        status = lib.aul_close(self.handle, error)
         if status:
             raise_error(status, error)
 
     def check_open(self, *, for_writing: bool) -> None:
         """Raises when the handle is closed or forked, or is asked to write and may not."""
-        error = self.scratch.error
-        status = lib.aul_check(self._handle, for_writing, error)
+        error = self.local.scratch.error
+        status = lib.aul_check(self.handle, for_writing, error)
         if status:
             raise_error(status, error)
 
@@ -258,90 +282,35 @@ class Store:
     def epoch(self) -> int:
         """The epoch of the last writable open that appended."""
         info = ffi.new("aul_store_info *")
-        lib.aul_store_describe(self._handle, info)
+        lib.aul_store_describe(self.handle, info)
         return int(info.epoch)
 
     @property
     def durable_lsn(self) -> int:
         """The highest commit LSN that survives a power cut."""
-        return int(lib.aul_durable_lsn(self._handle))
+        return int(lib.aul_durable_lsn(self.handle))
 
     @property
     def visible_lsn(self) -> int:
         """The LSN that plain reads see."""
-        return int(lib.aul_visible_lsn(self._handle))
+        return int(lib.aul_visible_lsn(self.handle))
 
     # Reading
 
-    def read(self, view: Any, page: int) -> bytes:
-        """One page; ``view`` is a native view's handle or NULL."""
-        scratch = self.scratch
-        try:
-            status = lib.aul_read(self._handle, view, page, scratch.page, scratch.error)
-        except (TypeError, OverflowError):
-            raise bad_number("a page", page) from None
-        if status:
-            raise_error(status, scratch.error)
-        return scratch.view[:]  # type: ignore[no-any-return]
-
-    def read_into(self, view: Any, page: int, buffer: Any) -> None:
-        """One page into a writable buffer of the page size."""
-        error = self.scratch.error
-        with writable(buffer, self.page_size) as target:
-            try:
-                status = lib.aul_read(self._handle, view, page, target, error)
-            except (TypeError, OverflowError):
-                raise bad_number("a page", page) from None
-        if status:
-            raise_error(status, error)
-
-    def read_many(self, view: Any, pages: Any, out: Any) -> memoryview:
-        """Many pages as of one LSN, back to back."""
-        numbers = page_numbers(pages)
-        count = len(numbers)
-        size = count * self.page_size
-        target = bytearray(size) if out is None else out
-        error = self.scratch.error
-        with ffi.from_buffer("uint64_t[]", numbers) as native, writable(target, size) as to:
-            status = lib.aul_read_many(self._handle, view, native, count, to, error)
-        if status:
-            raise_error(status, error)
-        return memoryview(target).cast("B")
-
-    def pin(self, view: Any, page: int) -> memoryview:
-        """A read-only look into the cache, pinned until the last export dies."""
-        error = self.scratch.error
-        data = ffi.new("const uint8_t **")
-        out = ffi.new("aul_pin **")
-        try:
-            status = lib.aul_pin_page(self._handle, view, page, data, out, error)
-        except (TypeError, OverflowError):
-            raise bad_number("a page", page) from None
-        if status:
-            raise_error(status, error)
-        pin = out[0]
-        release = lib.aul_pin_release
-
-        def unpin(_: Any) -> None:
-            release(pin)
-
-        pinned = ffi.gc(ffi.cast("uint8_t *", data[0]), unpin)
-        return memoryview(ffi.buffer(pinned, self.page_size)).toreadonly()
-
     def end_pages(self) -> int:
         """The end of page space at the visible LSN."""
-        scratch = self.scratch
-        status = lib.aul_end_pages(self._handle, scratch.number, scratch.error)
+        scratch = self.local.scratch
+        status = lib.aul_end_pages(self.handle, scratch.number, scratch.error)
         if status:
             raise_error(status, scratch.error)
         return int(scratch.number[0])
 
     def open_view(self, lsn: int) -> View:
         """A view of the last commit at or below the LSN."""
-        error = self.scratch.error
+        error = self.local.scratch.error
         out = ffi.new("aul_view **")
         try:
-            status = lib.aul_view_open(self._handle, lsn, out, error)
+            status = lib.aul_view_open(self.handle, lsn, out, error)
         except (TypeError, OverflowError):
             raise bad_number("an LSN", lsn) from None
         if status:
@@ -350,13 +319,13 @@ class Store:
 
     def versions(self, page: int) -> list[Version]:
         """The commits that changed the page, oldest first."""
-        error = self.scratch.error
+        error = self.local.scratch.error
         count = ffi.new("size_t *")
         capacity = 64
         while True:
             found = ffi.new("aul_commit_info[]", capacity)
             try:
-                status = lib.aul_versions(self._handle, NULL, page, found, capacity, count, error)
+                status = lib.aul_versions(self.handle, NULL, page, found, capacity, count, error)
             except (TypeError, OverflowError):
                 raise bad_number("a page", page) from None
             if status:
@@ -372,6 +341,8 @@ class Store:
 
     def commit_options(self, durability: int, note: bytes, time_ns: int) -> Any:
         """The native options of a commit."""
+        if not note and not time_ns:
+            return _PLAIN_OPTIONS[durability]
         options = ffi.new("aul_commit_options *")
         options.durability = durability
         options.time_ns = time_ns
@@ -381,45 +352,46 @@ class Store:
         return options
 
     def commit_changes(
-        self, changes: bytearray, durability: int, note: bytes, time_ns: int, outcome: Outcome
+        self, changes: bytes, durability: int, note: bytes, time_ns: int, outcome: Any
     ) -> None:
-        """Begins, applies and commits in one crossing; waits for the writer's place as long as
-        it takes."""
+        """Begins, applies and commits in one crossing.
+
+        Waits for the writer's place as long as it takes.
+        """
         options = self.commit_options(durability, note, time_ns)
-        error = self.scratch.error
-        with ffi.from_buffer(changes) as buffer:
-            status = _BUSY
-            while status == _BUSY:
-                status = lib.aul_commit_changes(
-                    self._handle, buffer, len(buffer), options, WAIT_MS, outcome.raw, error
-                )
+        error = self.local.scratch.error
+        status = _BUSY
+        while status == _BUSY:
+            status = _commit_changes(
+                self.handle, changes, len(changes), options, WAIT_MS, outcome, error
+            )
         if status:
             self.finish_commit(status, outcome.lsn, durability, error)
 
     def finish_commit(self, status: int, lsn: int, durability: int, error: Any) -> None:
         """Waits for what is logged and not yet durable."""
         while status == _PENDING:
-            status = lib.aul_wait(self._handle, lsn, durability, WAIT_MS, error)
+            status = lib.aul_wait(self.handle, lsn, durability, WAIT_MS, error)
         if status:
             raise_error(status, error)
 
     def begin(self) -> NativeTransaction:
         """Takes the writer's place; waits for it as long as it takes."""
-        error = self.scratch.error
+        error = self.local.scratch.error
         out = ffi.new("aul_tx **")
         status = _BUSY
         while status == _BUSY:
-            status = lib.aul_tx_begin(self._handle, WAIT_MS, out, error)
+            status = lib.aul_tx_begin(self.handle, WAIT_MS, out, error)
         if status:
             raise_error(status, error)
         return NativeTransaction(self, out[0])
 
     def sync(self) -> int:
         """Makes all that is committed durable; returns the durable LSN."""
-        scratch = self.scratch
+        scratch = self.local.scratch
         status = _PENDING
         while status == _PENDING:
-            status = lib.aul_sync(self._handle, WAIT_MS, scratch.number, scratch.error)
+            status = lib.aul_sync(self.handle, WAIT_MS, scratch.number, scratch.error)
         if status:
             raise_error(status, scratch.error)
         return int(scratch.number[0])
@@ -428,10 +400,10 @@ class Store:
 
     def log(self, first: int, last: int) -> Iterator[Batch]:
         """The batches that overlap [first, last]."""
-        error = self.scratch.error
+        error = self.local.scratch.error
         out = ffi.new("aul_cursor **")
         try:
-            status = lib.aul_cursor_open(self._handle, first, last, out, error)
+            status = lib.aul_cursor_open(self.handle, first, last, out, error)
         except (TypeError, OverflowError):
             raise bad_number("an LSN", (first, last)) from None
         if status:
@@ -443,7 +415,7 @@ class Store:
         error = ffi.new("aul_error *")
         out = ffi.new("aul_verification **")
         report = ffi.new("aul_verify_report *")
-        status = lib.aul_verify_open(self._handle, out, error)
+        status = lib.aul_verify_open(self.handle, out, error)
         if status:
             raise_error(status, error)
         verification = ffi.gc(out[0], lib.aul_verify_close)
@@ -471,12 +443,107 @@ class Store:
 
     def stats(self) -> Stats:
         """Counters and sizes."""
-        error = self.scratch.error
+        error = self.local.scratch.error
         out = ffi.new("aul_stats *")
-        status = lib.aul_store_stats(self._handle, out, error)
+        status = lib.aul_store_stats(self.handle, out, error)
         if status:
             raise_error(status, error)
         return Stats(**{name: getattr(out, name) for name in Stats.__slots__})
+
+
+class Pages:
+    """Reading pages: of a volume at its visible LSN, or of a view."""
+
+    __slots__ = ("_handle", "_local", "_view", "page_size")
+
+    __iter__ = None  # pages go on for ever, as zeros
+
+    def __init__(self, store: Store, view: Any) -> None:
+        self._handle = store.handle
+        self._local = store.local
+        self._view = view
+        #: bytes per page
+        self.page_size: int = store.page_size
+
+    def _fail(self, page: object) -> NoReturn:
+        """Raises what a read that failed has to say; asked again, it says it."""
+        error = self._local.scratch.error
+        if self._view is None:
+            raise errors.ClosedError("the view is closed: ask the volume for a new one")
+        try:
+            status = _read(self._handle, self._view, page, self._local.scratch.page, error)
+        except (TypeError, OverflowError):
+            raise bad_number("a page", page) from None
+        if status:
+            raise_error(status, error)
+        raise errors.StorageError(
+            0, f"page {page} could not be read, and then could: read it again"
+        )
+
+    def __getitem__(self, page: int) -> bytes:
+        # C fills a bytes object that nobody has seen yet: one copy less than through a buffer.
+        out = bytes(self.page_size)
+        try:
+            status = _read(self._handle, self._view, page, out, NULL)
+        except (TypeError, OverflowError):
+            self._fail(page)
+        if status:
+            self._fail(page)
+        return out
+
+    def read_into(self, page: int, buffer: Any) -> None:
+        """The page into a writable buffer of exactly ``page_size`` bytes."""
+        with writable(buffer, self.page_size) as target:
+            try:
+                status = _read(self._handle, self._view, page, target, NULL)
+            except (TypeError, OverflowError):
+                self._fail(page)
+        if status:
+            self._fail(page)
+
+    def read_many(self, pages: Any, out: Any = None) -> memoryview:
+        """Many pages in one crossing, back to back, all as of one LSN.
+
+        ``pages`` is a sequence of page numbers, or a buffer of unsigned 64-bit integers; ``out`` a
+        writable buffer of ``len(pages) * page_size`` bytes, made when it is ``None``.
+        """
+        if self._view is None:
+            self._fail(0)
+        numbers = page_numbers(pages)
+        count = len(numbers)
+        size = count * self.page_size
+        target = ffi.buffer(_uncleared("uint8_t[]", size)) if out is None else out
+        error = self._local.scratch.error
+        with ffi.from_buffer("uint64_t[]", numbers) as native, writable(target, size) as to:
+            status = lib.aul_read_many(self._handle, self._view, native, count, to, error)
+        if status:
+            raise_error(status, error)
+        return memoryview(target).cast("B")
+
+    def view_page(self, page: int) -> memoryview:
+        """A zero-copy, read-only memoryview that pins its page until the last export dies.
+
+        Raises ``CacheFullError`` when every cached page is pinned.
+        """
+        error = self._local.scratch.error
+        data = ffi.new("const uint8_t **")
+        out = ffi.new("aul_pin **")
+        try:
+            status = lib.aul_pin_page(self._handle, self._view, page, data, out, error)
+        except (TypeError, OverflowError):
+            self._fail(page)
+        if status:
+            raise_error(status, error)
+        pin = out[0]
+
+        def unpin(_: Any) -> None:
+            lib.aul_pin_release(pin)
+
+        pinned = ffi.gc(ffi.cast("uint8_t *", data[0]), unpin)
+        return memoryview(ffi.buffer(pinned, self.page_size)).toreadonly()
+
+    def __bool__(self) -> bool:
+        return True
 
 
 def _keep(owner: Any, buffer: Any) -> Any:

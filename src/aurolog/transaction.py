@@ -11,6 +11,7 @@ from typing import Any
 from aurolog import _core
 from aurolog.changes import (
     FILL,
+    HEADER,
     LENGTH_MAX,
     MOVE,
     TRUNCATE,
@@ -38,13 +39,14 @@ class Transaction:
         "__weakref__",
         "_clock",
         "_durability",
+        "_lsn",
         "_native",
         "_note",
-        "_outcome",
         "_owners",
         "_page_size",
         "_pages_max",
         "_pending",
+        "_size",
         "_state",
         "_store",
         "_thread",
@@ -75,9 +77,10 @@ class Transaction:
         self._clock = clock
         self._page_size = store.page_size
         self._pages_max = store.pages_max
-        self._pending = bytearray()
+        self._pending: list[bytes] = []
+        self._size = 0
         self._native: _core.NativeTransaction | None = None
-        self._outcome = _core.Outcome()
+        self._lsn = 0
         owners[thread] = id(self)
         self._state = "open"
 
@@ -99,8 +102,9 @@ class Transaction:
             )
 
     def _add(self, change: bytes) -> None:
-        self._pending += change
-        if len(self._pending) > SPILL_BYTES:
+        self._pending.append(change)
+        self._size += len(change)
+        if self._size > SPILL_BYTES:
             self._begun()
 
     def write(self, page: int, offset: int, data: bytes | bytearray | memoryview) -> None:
@@ -116,8 +120,10 @@ class Transaction:
                 and type(data) is bytes
                 and self._state == "open"
             ):
-                self._pending += pack_header(WRITE, 0, offset, length % LENGTH_MAX, 0, page) + data
-                if len(self._pending) > SPILL_BYTES:
+                header = pack_header(WRITE, 0, offset, length % LENGTH_MAX, 0, page)
+                self._pending.append(header + data)
+                self._size += HEADER.size + length
+                if self._size > SPILL_BYTES:
                     self._begun()
                 return
         except (TypeError, struct.error):
@@ -169,9 +175,9 @@ class Transaction:
             )
         if isinstance(packed, memoryview):
             packed = packed.cast("B") if packed.c_contiguous else bytes(packed)
-        if self._native is None and len(self._pending) + len(packed) <= SPILL_BYTES:
+        if self._native is None and self._size + len(packed) <= SPILL_BYTES:
             _core.check_changes(self._page_size, packed)
-            self._pending += packed
+            self._add(bytes(packed))
         else:
             self._begun().apply(packed)
 
@@ -206,9 +212,17 @@ class Transaction:
         if native is None:
             native = self._native = self._store.begin()
         if self._pending:
-            native.apply(self._pending)
-            self._pending = bytearray()
+            native.apply(b"".join(self._pending))
+            self._pending = []
+            self._size = 0
         return native
+
+    def _now(self) -> int:
+        """The user's clock; 0 where there is none."""
+        now = self._clock() if self._clock else 0
+        if not isinstance(now, int) or not 0 <= now < 2**63:
+            raise InputError(f"the clock returned {now!r:.60}, not nanoseconds since 1970")
+        return now
 
     def _finish(self, state: str) -> None:
         self._state = state
@@ -217,7 +231,7 @@ class Transaction:
         native, self._native = self._native, None
         if native is not None:
             native.free()
-        self._pending = bytearray()
+        self._pending = []
 
     def commit(self) -> int | None:
         """Makes the changes durable, or visible with durability "os".
@@ -227,21 +241,29 @@ class Transaction:
         Raises ``CommitOutcomeUnknown`` when the disk failed at the wrong moment, ``DiskFullError``
         and ``StorageError`` when nothing was committed.
         """
-        self._check(0, 0, 0)
-        outcome = self._outcome
+        if self._state != "open":
+            self._check(0, 0, 0)
+        outcome = self._store.local.scratch.outcome
+        begun = False
         try:
-            time_ns = self._clock() if self._clock else 0
+            outcome.logged = outcome.lsn = 0
+            begun = True
+            time_ns = self._now() if self._clock else 0
             if self._native is not None:
                 self._begun().commit(self._durability, self._note, time_ns, outcome)
             elif self._pending:
-                self._store.commit_changes(
-                    self._pending, self._durability, self._note, time_ns, outcome
-                )
+                changes = b"".join(self._pending)
+                self._store.commit_changes(changes, self._durability, self._note, time_ns, outcome)
+            if outcome.logged:
+                self._lsn = outcome.lsn
             self._finish("committed")
         except BaseException:  # an interrupt may come between any two steps
-            self._finish("unknown" if outcome.logged else "rolled back")
+            logged = begun and outcome.logged
+            if logged:
+                self._lsn = outcome.lsn
+            self._finish("unknown" if logged else "rolled back")
             raise
-        return self.lsn
+        return self._lsn or None
 
     def rollback(self) -> None:
         """Drops the changes."""
@@ -249,7 +271,8 @@ class Transaction:
         self._finish("rolled back")
 
     def __enter__(self) -> Transaction:
-        self._check(0, 0, 0)
+        if self._state != "open":
+            self._check(0, 0, 0)
         return self
 
     def __exit__(
@@ -278,7 +301,7 @@ class Transaction:
         if self._state == "unknown":
             store = self._store
             safe = store.durable_lsn if self._durability == _core.SYNC else store.visible_lsn
-            if 0 < self._outcome.lsn <= safe:
+            if 0 < self._lsn <= safe:
                 return "committed"
         return self._state
 
@@ -286,7 +309,7 @@ class Transaction:
     def lsn(self) -> int | None:
         """The commit LSN; ``None`` before the commit, after a rollback, and when nothing was
         written."""
-        return self._outcome.lsn if self._outcome.logged else None
+        return self._lsn or None
 
     def __repr__(self) -> str:
         return f"<aurolog.Transaction {self.outcome}{f', LSN {self.lsn}' if self.lsn else ''}>"

@@ -7,7 +7,6 @@ import pathlib
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
 
 from aurolog import _core
 from aurolog.clock import nanoseconds_of
@@ -22,7 +21,7 @@ CACHE_BYTES = 64 << 20
 NOTE_BYTES_MAX = 255
 LSN_MAX = 2**64 - 1
 
-_DURABILITIES = {"sync": _core.SYNC, "os": _core.OS}
+_DURABILITIES: dict[str, int] = {"sync": _core.SYNC, "os": _core.OS}
 
 
 def _durability(value: str) -> int:
@@ -32,15 +31,13 @@ def _durability(value: str) -> int:
         raise InputError(f'durability is "sync" or "os", not {value!r:.60}') from None
 
 
-class Volume:
+class Volume(_core.Pages):
     """A volume, opened with ``aurolog.open``: an address space of pages whose past stays readable.
 
     A context manager; usable from many threads. In a forked child every call raises
     ``ClosedError``. It is always true, whatever its length, and not iterable: pages go on for ever
     as zeros.
     """
-
-    __iter__ = None
 
     def __init__(
         self,
@@ -50,6 +47,7 @@ class Volume:
         durability: str,
         clock: Callable[[], int] | None,
     ) -> None:
+        super().__init__(store, _core.NULL)
         self._store = store
         self._clock = clock
         self._owners: dict[int, int] = {}
@@ -57,8 +55,8 @@ class Volume:
         self.path = path
         self.read_only = read_only
         self.durability = durability
-        #: bytes per page
-        self.page_size: int = store.page_size
+        self._level = _durability(durability)
+        self._generation = _core.fork_generation
         self.volume_id = uuid.UUID(bytes=store.volume_id)
         self.retention = timedelta(microseconds=store.retention_ns // 1000)
         #: what opening found
@@ -104,8 +102,9 @@ class Volume:
                 raise InputError(
                     f"a note has at most {NOTE_BYTES_MAX} bytes of UTF-8, not {len(octets)}"
                 )
-        level = _durability(self.durability if durability is None else durability)
-        self._store.check_open(for_writing=True)
+        level = self._level if durability is None else _durability(durability)
+        if self._closed or self.read_only or self._generation != _core.fork_generation:
+            self._store.check_open(for_writing=True)
         return Transaction(self._store, self._owners, level, octets, self._clock)
 
     def sync(self) -> int:
@@ -114,33 +113,8 @@ class Volume:
 
     # Reading
 
-    def __getitem__(self, page: int) -> bytes:
-        return self._store.read(_core.NULL, page)
-
-    def read_into(self, page: int, buffer: Any) -> None:
-        """The page into a writable buffer of exactly ``page_size`` bytes."""
-        self._store.read_into(_core.NULL, page, buffer)
-
-    def read_many(self, pages: Any, out: Any = None) -> memoryview:
-        """Many pages in one crossing, back to back, all as of one LSN.
-
-        ``pages`` is a sequence of page numbers, or a buffer of unsigned 64-bit integers; ``out`` a
-        writable buffer of ``len(pages) * page_size`` bytes, made when it is ``None``.
-        """
-        return self._store.read_many(_core.NULL, pages, out)
-
-    def view_page(self, page: int) -> memoryview:
-        """A zero-copy, read-only memoryview that pins its page until the last export dies.
-
-        Raises ``CacheFullError`` when every cached page is pinned.
-        """
-        return self._store.pin(_core.NULL, page)
-
     def __len__(self) -> int:
         return self._store.end_pages()
-
-    def __bool__(self) -> bool:
-        return True
 
     def at(self, lsn: int) -> View:
         """The volume as of the last commit at or below ``lsn``; 0 is the empty volume.

@@ -125,7 +125,7 @@ def main(arguments: list[str]) -> int:
             load(volume, Path(root), _names_from_stdin(), int(threads), _acknowledge)
     except BrokenPipeError:
         return status.Status.OUTPUT_CLOSED  # the parent is gone
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - reported and turned into a status
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - it becomes a status
         sys.stderr.write(f"{type(error).__name__}: {status.explain(error)}\n")
         return status.status_of(error)
     return status.Status.OK
