@@ -48,7 +48,7 @@ typedef struct {
     u64 limit; /* a read-only open looks no further */
     bool torn;
     bool batch_may_be_open; /* while the log is read; not in a segment that recovery makes */
-    aul_scan scan; /* of the last segment read: its batch may go on in the next */
+    aul_scan scan;          /* of the last segment read: its batch may go on in the next */
     bool scanning;
 } recovery;
 
@@ -764,6 +764,8 @@ static int recover_once(aul_store *store, aul_error *error) {
     int status = AUL_OK;
     status = aul_lock_read_durable(store, &told, &alive, error);
     if (store->read_only) {
+        /* A dead process may have renamed the manifest in the cache only. As far as we may. */
+        if (!status && !alive) (void)aul_disk_sync_directory(store->disk, store->path);
         if (!status && alive) r.limit = aul_max(told, store->manifest.durable_lsn);
     }
     r.listed = store->manifest.segments;

@@ -242,7 +242,10 @@ static int find_volume(aul_store *store, const aul_options *options, aul_error *
     status = aul_lock_take(store, error);
     if (!status) status = aul_manifest_read(disk, store->path, &store->manifest, error);
     /* Whoever created it may have been killed before it was sure of its place. */
-    if (!status && store->manifest.segment_count == 0) return sync_parent(store, error);
+    if (!status && store->manifest.segment_count == 0) {
+        status = sync_directory(store, store->path, error);
+        return status ? status : sync_parent(store, error);
+    }
     if (status != AUL_NOT_A_VOLUME || !may_create) return status;
     status = create_volume(store, options, error);
     return status ? status : aul_manifest_read(disk, store->path, &store->manifest, error);

@@ -326,6 +326,27 @@ def failing_reads(path: str) -> None:
     say("close", name_of(db.close))
 
 
+def roll_segments(path: str, commits: str) -> None:
+    """When told to, commits 4,000 bytes at a time; says when it is through; then checks all of
+    it.
+    """
+    db = aurolog.open(path, durability="os")
+    say("ready")
+    sys.stdin.readline()
+    lsns = []
+    for number in range(int(commits)):
+        with db.transaction() as tx:
+            tx.write(number % 500, 8, number.to_bytes(8, "little") * 500)
+        lsns.append(tx.lsn)
+    say("through", db.stats().segments)
+    for number in range(0, int(commits), 7):
+        page = db.at(lsns[number])[number % 500]
+        assert page[8:4008] == number.to_bytes(8, "little") * 500, f"commit {number} is lost"
+    assert db.verify().ok
+    db.close()
+    say("checked")
+
+
 def inherited_files(path: str) -> None:
     """Says which open files of this process lie in the volume: a program started by a writer
     inherits none.

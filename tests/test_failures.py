@@ -270,6 +270,28 @@ def test_an_interrupted_or_short_write_is_finished(path: Path) -> None:
         assert db[0][:5] == b"again"
 
 
+def test_a_slow_disk_never_mixes_a_spare_with_the_log(path: Path) -> None:
+    """While a writer takes the prepared segment, the background thread must keep its hands off
+    it.
+    """
+    need_strace()
+    calls = "rename,renameat,renameat2"
+    with Child("roll_segments", path, 11_000) as child:
+        assert child.line() == "ready"
+        slow = f"inject={calls}:delay_enter=300000"
+        with traced(child.pid, "-e", f"trace={calls}", "-e", slow):
+            child.say("every rename takes 0.3 s")
+            through = child.line().split()
+            assert through[:1] == ["through"]
+            assert int(through[1]) > 2
+        assert child.line() == "checked"
+        assert child.end() == 0
+    with aurolog.open(path) as db:
+        assert db.recovery.clean
+        for number in range(10_500, 11_000):
+            assert db[number % 500][8:16] == number.to_bytes(8, "little")
+
+
 def test_a_read_that_fails_says_so_and_is_no_zeros(path: Path) -> None:
     need_strace()
     with aurolog.open(path) as db, db.transaction() as tx:

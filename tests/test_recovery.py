@@ -35,7 +35,6 @@ from support import (
     run,
     segments,
     traced,
-    wait_until,
     write_and_kill,
 )
 
