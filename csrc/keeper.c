@@ -130,8 +130,8 @@ static int prepare_spare(aul_store *store) {
     char path[AUL_PATH_BYTES];
     pthread_mutex_lock(&log->lock);
     const aul_segment *active = log->active;
-    bool wanted = !log->spare_ready && !log->failed && active && active->image &&
-                  log->logged_bytes >= AUL_PREPARE_AFTER_BYTES &&
+    bool wanted = !log->spare_ready && !log->spare_taken && !log->failed && active &&
+                  active->image && log->logged_bytes >= AUL_PREPARE_AFTER_BYTES &&
                   (!active->prepared || active->filled >= active->capacity / 2);
     pthread_mutex_unlock(&log->lock);
     if (!wanted) return 0;

@@ -131,10 +131,16 @@ int aul_log_new_segment(aul_store *store, u64 capacity, u64 least, bool may_use_
     aul_segment *segment;
     pthread_mutex_lock(&log->lock);
     bool use_spare = may_use_spare && log->spare_ready;
-    if (use_spare) log->spare_ready = false;
+    if (use_spare) {
+        log->spare_ready = false;
+        log->spare_taken = true; /* until it has its new name the keeper begins no other */
+    }
     pthread_mutex_unlock(&log->lock);
     int status = aul_log_create_segment(store, log->next_lsn, log->last_id, capacity, least,
                                         use_spare, &segment, error);
+    pthread_mutex_lock(&log->lock);
+    log->spare_taken = false;
+    pthread_mutex_unlock(&log->lock);
     if (status) return status;
     segment->previous_lsn = log->last_commit;
     status = aul_log_give_image(store, segment, 0, segment->capacity, error);

@@ -75,7 +75,7 @@ typedef struct {
     aul_segment *write_head, *sync_head; /* oldest segment with something to write, to sync */
     bool writing, syncing, failed;
     int failed_errno;
-    bool spare_ready;
+    bool spare_ready, spare_taken; /* taken: on its way to become a segment, its name in use */
 
     _Atomic u64 durable, visible;
     _Atomic u64 *shared_durable; /* the word in the lock file that followers read */

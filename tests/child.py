@@ -327,21 +327,30 @@ def failing_reads(path: str) -> None:
 
 
 def roll_segments(path: str, commits: str) -> None:
-    """When told to, commits 4,000 bytes at a time; says when it is through; then checks all of
-    it.
-    """
-    db = aurolog.open(path, durability="os")
+    """When told to, four threads commit 4,000 bytes at a time; says when they are through; then
+    checks all of it."""
+    db = aurolog.open(path)
     say("ready")
     sys.stdin.readline()
-    lsns = []
-    for number in range(int(commits)):
-        with db.transaction() as tx:
-            tx.write(number % 500, 8, number.to_bytes(8, "little") * 500)
-        lsns.append(tx.lsn)
+    lsns: list[list[int | None]] = [[] for _ in range(4)]
+
+    def commit(mine: int) -> None:
+        for number in range(int(commits)):
+            with db.transaction(durability="sync" if mine % 2 else "os") as tx:
+                tx.write(4 * (number % 200) + mine, 8, number.to_bytes(8, "little") * 500)
+            lsns[mine].append(tx.lsn)
+
+    threads = [threading.Thread(target=commit, args=(mine,)) for mine in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     say("through", db.stats().segments)
-    for number in range(0, int(commits), 7):
-        page = db.at(lsns[number])[number % 500]
-        assert page[8:4008] == number.to_bytes(8, "little") * 500, f"commit {number} is lost"
+    for mine in range(4):
+        assert len(lsns[mine]) == int(commits), "a commit was refused"
+        for number in range(0, int(commits), 7):
+            page = db.at(lsns[mine][number] or 0)[4 * (number % 200) + mine]
+            assert page[8:4008] == number.to_bytes(8, "little") * 500, f"commit {number} is lost"
     assert db.verify().ok
     db.close()
     say("checked")

@@ -276,7 +276,7 @@ def test_a_slow_disk_never_mixes_a_spare_with_the_log(path: Path) -> None:
     """
     need_strace()
     calls = "rename,renameat,renameat2"
-    with Child("roll_segments", path, 11_000) as child:
+    with Child("roll_segments", path, 3000) as child:
         assert child.line() == "ready"
         slow = f"inject={calls}:delay_enter=300000"
         with traced(child.pid, "-e", f"trace={calls}", "-e", slow):
@@ -288,8 +288,8 @@ def test_a_slow_disk_never_mixes_a_spare_with_the_log(path: Path) -> None:
         assert child.end() == 0
     with aurolog.open(path) as db:
         assert db.recovery.clean
-        for number in range(10_500, 11_000):
-            assert db[number % 500][8:16] == number.to_bytes(8, "little")
+        for page in range(800):
+            assert db[page][8:16] == (2800 + page // 4).to_bytes(8, "little")
 
 
 def test_a_read_that_fails_says_so_and_is_no_zeros(path: Path) -> None:
