@@ -71,6 +71,13 @@ int aul_disk_allocate(aul_disk *disk, int file, u64 bytes) {
     return status;
 }
 
+int aul_disk_truncate(aul_disk *disk, int file, u64 bytes) {
+    int status, interruptions = 0;
+    do status = disk->truncate(disk->context, file, bytes);
+    while (status == EINTR && ++interruptions < INTERRUPTIONS_MAX);
+    return status;
+}
+
 void *aul_alloc(aul_disk *disk, size_t bytes) {
     return disk->allocate_memory(disk->context, bytes);
 }

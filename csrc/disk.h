@@ -72,6 +72,7 @@ int aul_disk_write(aul_disk *disk, int file, const void *data, size_t bytes, u64
 int aul_disk_sync(aul_disk *disk, int file);
 int aul_disk_sync_directory(aul_disk *disk, const char *path);
 int aul_disk_allocate(aul_disk *disk, int file, u64 bytes);
+int aul_disk_truncate(aul_disk *disk, int file, u64 bytes);
 
 void *aul_alloc(aul_disk *disk, size_t bytes);      /* not cleared */
 void *aul_alloc_zero(aul_disk *disk, size_t bytes); /* cleared */

@@ -57,6 +57,8 @@ static int adopt(aul_files *files, aul_segment *segment, int file, bool writable
 int aul_files_adopt(aul_files *files, aul_segment *segment, int file) {
     pthread_mutex_lock(&files->lock);
     int status = adopt(files, segment, file, true);
+    if (!status) segment->file_users = 1;
+    if (!status) segment->kept_open = true;
     pthread_mutex_unlock(&files->lock);
     return status;
 }

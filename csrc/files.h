@@ -24,7 +24,7 @@ void aul_files_destroy(aul_files *files);
 int aul_files_acquire(aul_files *files, aul_segment *segment, bool writable, int *file,
                       aul_error *error);
 void aul_files_release(aul_files *files, aul_segment *segment);
-/* Takes over a file just created, open for writing. */
+/* Takes over a file just created, open for writing, and keeps it open until it is released. */
 int aul_files_adopt(aul_files *files, aul_segment *segment, int file);
 /* Closes the segment's file; nobody has it acquired. */
 void aul_files_forget(aul_files *files, aul_segment *segment);

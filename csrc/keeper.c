@@ -62,7 +62,7 @@ int aul_keeper_seal(aul_store *store, aul_segment *segment, aul_error *error) {
     if (status) aul_fail(error, status, "no memory for the index run of %s", segment->name);
     if (!status) {
         int failed = aul_disk_write(disk, file, footer, bytes, summary.file_bytes - bytes);
-        if (!failed) failed = disk->truncate(disk->context, file, summary.file_bytes);
+        if (!failed) failed = aul_disk_truncate(disk, file, summary.file_bytes);
         if (!failed) failed = aul_disk_sync(disk, file);
         if (failed) status = aul_fail_os(error, failed, "sealing a log segment", segment->name);
         aul_release(disk, footer);
@@ -70,7 +70,9 @@ int aul_keeper_seal(aul_store *store, aul_segment *segment, aul_error *error) {
     aul_files_release(&store->files, segment);
     if (status) return status;
     aul_page_index_seal(&store->index, segment, &summary);
-    if (segment->file_users) aul_files_release(&store->files, segment); /* the log kept it open */
+    bool kept_open = segment->kept_open; /* by the log or by recovery, until now */
+    segment->kept_open = false;
+    if (kept_open) aul_files_release(&store->files, segment);
     return AUL_OK;
 }
 

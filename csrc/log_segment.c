@@ -94,7 +94,6 @@ int aul_log_create_segment(aul_store *store, u64 first_lsn, const u8 previous_id
         aul_log_unmake_segment(store, segment, made);
         return status;
     }
-    segment->file_users = 1; /* kept open until it is sealed */
     *out = segment;
     return AUL_OK;
 }

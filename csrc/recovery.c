@@ -231,8 +231,8 @@ static int scan_segment(recovery *r, aul_segment *segment, u64 bound, aul_error 
     u64 size;
     int status = aul_files_acquire(&store->files, segment, !store->read_only, &file, error);
     if (status) return status;
-    if (segment->file_users > 1)
-        aul_files_release(&store->files, segment); /* one use keeps it open until it is sealed */
+    if (segment->kept_open) aul_files_release(&store->files, segment); /* once is enough */
+    segment->kept_open = true;
     int failed = store->disk->size(store->disk->context, file, &size);
     if (failed)
         return aul_fail_os(error, failed, "looking at the size of a log segment", segment->name);

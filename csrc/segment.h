@@ -79,6 +79,7 @@ typedef struct aul_segment {
     /* The open file (files.h), under the file table's lock. */
     int file; /* -1: not open */
     u32 file_users;
+    bool kept_open; /* one of the users is the log, until the segment is sealed */
     bool file_writable;
     u64 file_used;
 } aul_segment;

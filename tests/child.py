@@ -223,7 +223,7 @@ def interrupted(path: str, rounds: str, durability: str) -> None:
                 tx.rollback()
             outcomes[tx.outcome] += 1
             say("struck", struck)
-        db.sync()
+            db.sync()  # whatever was logged is seen now
         found = counter(db)
         assert db[1][8:16] == db[0][:8], "a transaction is there in part"
         allowed = {

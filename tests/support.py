@@ -390,7 +390,11 @@ def traced(pid: int, *options: str) -> Iterator[None]:
         yield
     finally:
         tracer.send_signal(signal.SIGINT)
-        tracer.wait()
+        try:
+            tracer.wait(SILENCE_SECONDS_MAX / 4)
+        except subprocess.TimeoutExpired:
+            tracer.kill()
+            raise
         tracer.stderr.close()  # type: ignore[union-attr]
 
 

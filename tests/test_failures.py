@@ -270,6 +270,26 @@ def test_an_interrupted_or_short_write_is_finished(path: Path) -> None:
         assert db[0][:5] == b"again"
 
 
+def test_interruptions_are_no_failures_in_the_background_either(path: Path) -> None:
+    """Segments are prepared, filled and sealed while every other call is interrupted."""
+    need_strace()
+    calls = "pwrite64,fdatasync,fsync,fallocate,ftruncate"
+    with Child("roll_segments", path, 700) as child:
+        assert child.line() == "ready"
+        with traced(
+            child.pid, "-e", f"trace={calls}", "-e", f"inject={calls}:error=EINTR:when=1+2"
+        ):
+            child.say("every other call is interrupted")
+            assert child.line().startswith("through")
+            assert child.line() == "checked"
+            assert child.end() == 0
+    with aurolog.open(path) as db:
+        assert db.recovery.clean
+        for page in range(800):
+            newest = max(range(page // 4, 700, 200))
+            assert db[page][8:16] == newest.to_bytes(8, "little")
+
+
 def test_a_slow_disk_never_mixes_a_spare_with_the_log(path: Path) -> None:
     """While a writer takes the prepared segment, the background thread must keep its hands off
     it.
