@@ -309,6 +309,39 @@ def failing_syncs(path: str) -> None:
     say("close", name_of(db.close))
 
 
+def failing_after_os(path: str) -> None:
+    """Commits with durability `os`, looks at it, and then, with failing syncs, asks for `sync`."""
+    db = aurolog.open(path)
+    with db.transaction() as tx:
+        tx.write(0, 0, b"durable")
+    durable = db.at(tx.lsn or 0)
+    say("ready")
+    sys.stdin.readline()
+    try:
+        with db.transaction(durability="os") as tx:
+            tx.write(0, 0, b"os only")
+            tx.write(9, 0, b"os only")
+        view = db.at(tx.lsn or 0)
+        memory = db.view_page(0)
+        seen = db[0][:7] == view[0][:7] == b"os only" and len(db) == 10
+    except aurolog.AurologError:
+        say("late")  # the background sync came, and failed, in between
+        return
+    say("seen", seen)
+    say("sync", name_of(db.sync))
+    say("fallen", db.visible_lsn == db.durable_lsn == durable.lsn, db[0][:7].decode(), len(db))
+    say(
+        "views",
+        name_of(lambda: view[0]),
+        name_of(lambda: db.at(tx.lsn or 0)),
+        durable[0][:7].decode(),
+    )
+    say("many", bytes(db.read_many([0]))[:7].decode(), db[9] == bytes(4096))
+    say("memory", bytes(memory[:7]) == b"os only", tx.outcome)
+    memory.release()
+    say("close", name_of(db.close))
+
+
 def failing_reads(path: str) -> None:
     """Opens with a small cache; says how reading 64 pages goes, while reads of the log fail and
     afterwards.

@@ -213,7 +213,33 @@ def test_a_failed_sync_ends_writing_is_not_retried_and_hides_what_it_covered(pat
         assert db.verify().ok
 
 
-WRITES = "pwrite64,pwritev,pwritev2,write,writev"
+def test_a_failed_sync_takes_back_what_was_only_visible(tmp_path: Path) -> None:
+    """Reads fall back to what is durable, and views above it raise: nobody goes on with what
+    may be gone.
+    """
+    need_strace()
+    for turn in range(10):
+        path = tmp_path / str(turn)
+        with Child("failing_after_os", path) as child:
+            assert child.line() == "ready"
+            with traced(child.pid, "-e", f"trace={SYNCS}", "-e", f"inject={SYNCS}:error=EIO"):
+                child.say("syncs fail from now on")
+                if (seen := child.line()) == "late":
+                    continue
+                assert seen == "seen True"
+                assert child.line() in ("sync CommitOutcomeUnknown", "sync StorageError")
+                assert child.line() == "fallen True durable 1"
+                views, old, new, below = child.line().split()
+                assert (views, new, below) == ("views", "LsnError", "durable")
+                assert old in ("CommitOutcomeUnknown", "StorageError", "LsnError")
+                assert child.line() == "many durable True"
+                assert child.line().startswith("memory True")
+            assert child.line().startswith("close ")
+            assert child.end() == 0
+            break
+    with aurolog.open(path) as db:
+        assert db[0][:7] in (b"durable", b"os only")
+        assert (db[9][:7] == b"os only") == (db[0][:7] == b"os only")
 
 
 def test_a_failed_write_ends_writing_and_loses_nothing_acknowledged(path: Path) -> None:

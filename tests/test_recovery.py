@@ -535,7 +535,7 @@ def _assert_found(path: Path, model: Model, what: str, cleanly: bool = True) -> 
         report = db.verify()
         assert not report.ok, f"not found: {what}"
         assert report.problems
-        for state in model.states:
+        for state in [*model.states[::3], model.newest]:
             try:
                 assert_same(db.at(state.lsn), state)
             except aurolog.CorruptionError as error:

@@ -20,7 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import CHILD, Child, contents, copy, need_strace, traced, wait_until
+from support import (
+    CHILD,
+    Child,
+    Oracle,
+    Replay,
+    assert_same,
+    contents,
+    copy,
+    counter,
+    need_strace,
+    traced,
+    wait_until,
+)
 
 import aurolog
 
@@ -538,11 +550,47 @@ def test_readers_beside_a_writer_stay_at_the_moment_of_their_opening(path: Path)
         assert db[0][:5] == b"three"
 
 
-def test_a_reader_of_another_process_sees_only_what_is_durable(path: Path) -> None:
-    with Child("hold", path) as holder:
-        assert holder.line() == "open"
+def test_a_reader_sees_only_what_is_durable(path: Path) -> None:
+    """What is only visible to the writer may be gone after a power cut: it does not leave the
+    process.
+    """
+    with aurolog.open(path) as db:
+        with db.transaction() as tx:
+            tx.write(0, 0, b"durable")
+        for number in range(20):
+            with db.transaction(durability="os") as tx:
+                tx.write(0, 0, b"visible")
+                tx.write(1, 0, bytes([number]))
+            with aurolog.open(path, read_only=True) as reader:
+                shown = reader.visible_lsn
+                assert shown <= db.durable_lsn
+                assert reader[0] == db.at(shown)[0]
+                assert len(reader) == len(db.at(shown))
+        db.sync()
         with aurolog.open(path, read_only=True) as reader:
-            assert len(reader) == 0
+            assert reader.visible_lsn == tx.lsn
+            assert reader[0][:7] == b"visible"
+
+
+@pytest.mark.parametrize("durability", ["sync", "os"])
+def test_readers_beside_a_writing_process_see_whole_commits(
+    path: Path, seed: int, durability: str
+) -> None:
+    """However the writer rolls, seals and lists its segments meanwhile."""
+    replay, oracle, last = Replay(seed), Oracle(), 0
+    with Child("write_program", path, seed, durability) as child:
+        for _ in range(8):
+            for _ in range(25):
+                oracle.hear(child.line())
+            with aurolog.open(path, read_only=True, cache_bytes=16 * 4096) as reader:
+                number = counter(reader)
+                assert number >= last
+                if durability == "sync":
+                    assert number >= oracle.last_acked
+                assert_same(reader, replay.after(number))
+                for past, lsn in list(oracle.acked.items())[: number // 2 : 20]:
+                    assert_same(reader.at(lsn), replay.after(past))
+                last = number
 
 
 def test_a_read_only_volume_is_not_written_to(path: Path) -> None:
