@@ -20,10 +20,12 @@ typedef uint64_t u64;
 
 #if defined(__GNUC__)
 #define AUL_LIKELY(x) __builtin_expect(!!(x), 1)
+#define AUL_PREFETCH(address) __builtin_prefetch(address)
 #define AUL_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define AUL_PRINTF(a, b) __attribute__((format(printf, a, b)))
 #else
 #define AUL_LIKELY(x) (x)
+#define AUL_PREFETCH(address) ((void)(address))
 #define AUL_UNLIKELY(x) (x)
 #define AUL_PRINTF(a, b)
 #endif

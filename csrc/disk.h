@@ -29,7 +29,9 @@ struct aul_disk {
     int (*write)(void *context, int file, const void *data, size_t bytes, u64 offset, size_t *done);
     int (*sync)(void *context, int file); /* contents and what is needed to find them */
     int (*sync_directory)(void *context, const char *path);
-    int (*start_writeback)(void *context, int file, u64 offset, u64 bytes); /* a hint, no promise */
+    /* Has the disk take the bytes now, and waits for it if asked to. Promises nothing: only a
+     * sync makes them durable. */
+    int (*write_back)(void *context, int file, u64 offset, u64 bytes, bool wait);
     int (*allocate)(void *context, int file, u64 bytes); /* secures space, sets the size */
     int (*truncate)(void *context, int file, u64 bytes);
     int (*size)(void *context, int file, u64 *bytes);

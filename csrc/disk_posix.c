@@ -68,14 +68,15 @@ static int posix_sync_directory(void *context, const char *path) {
     return status;
 }
 
-static int posix_start_writeback(void *context, int file, u64 offset, u64 bytes) {
+static int posix_write_back(void *context, int file, u64 offset, u64 bytes, bool wait) {
     (void)context;
 #if defined(__linux__)
-    return sync_file_range(file, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE) < 0 ? errno
-                                                                                         : 0;
+    unsigned flags = SYNC_FILE_RANGE_WRITE;
+    if (wait) flags |= SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER;
+    return sync_file_range(file, (off_t)offset, (off_t)bytes, flags) < 0 ? errno : 0;
 #else
-    (void)file, (void)offset, (void)bytes;
-    return 0;
+    (void)offset, (void)bytes;
+    return wait && fsync(file) < 0 ? errno : 0;
 #endif
 }
 
@@ -244,7 +245,7 @@ aul_disk *aul_disk_posix(void) {
         .write = posix_write,
         .sync = posix_sync,
         .sync_directory = posix_sync_directory,
-        .start_writeback = posix_start_writeback,
+        .write_back = posix_write_back,
         .allocate = posix_allocate,
         .truncate = posix_truncate,
         .size = posix_size,

@@ -119,8 +119,9 @@ static int write_spare(aul_store *store, const char *path) {
     if (!failed) failed = aul_disk_allocate(disk, file, AUL_SEGMENT_BYTES);
     for (u64 at = 0; at < AUL_SEGMENT_BYTES && !failed && !store->keeper.stop; at += PREPARE_STEP) {
         failed = aul_disk_write(disk, file, zeros, PREPARE_STEP, at);
-        /* In small steps: the commits that go on meanwhile share the disk. */
-        if (!failed) failed = aul_disk_sync(disk, file);
+        /* In small steps: the commits that go on meanwhile share the disk. Nothing is synced: the
+         * first commit in it syncs the blocks with its own. */
+        if (!failed) failed = disk->write_back(disk->context, file, at, PREPARE_STEP, true);
     }
     aul_release(disk, zeros);
     disk->close(disk->context, file);
@@ -132,8 +133,11 @@ static int prepare_spare(aul_store *store) {
     char path[AUL_PATH_BYTES];
     pthread_mutex_lock(&log->lock);
     const aul_segment *active = log->active;
-    bool wanted = !log->spare_ready && !log->spare_taken && !log->failed && active &&
-                  active->image && log->logged_bytes >= AUL_PREPARE_AFTER_BYTES &&
+    pthread_rwlock_rdlock(&store->index.lock);
+    bool in_image = active && active->image; /* commits go to blocks, not to bulk files */
+    pthread_rwlock_unlock(&store->index.lock);
+    bool wanted = in_image && !log->spare_ready && !log->spare_taken && !log->failed &&
+                  log->logged_bytes >= AUL_PREPARE_AFTER_BYTES &&
                   (!active->prepared || active->filled >= active->capacity / 2);
     pthread_mutex_unlock(&log->lock);
     if (!wanted) return 0;

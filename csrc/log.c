@@ -226,6 +226,13 @@ static void pass_lead(aul_store *store) {
         pthread_cond_signal(&log->durable_after[(log->sync_round + 1) & 1]);
 }
 
+/* Those who waited for a round wake each other, one after the other: awake all at once they would
+ * only queue for log.lock, and Python's threads then for the interpreter, asleep again. Who wakes
+ * up and has to go on waiting passes it on, too. */
+static void wake_next(aul_log *log, int round) {
+    if (log->to_wake[round]) pthread_cond_signal(&log->durable_after[round]);
+}
+
 /* Takes the turn at syncing: all that is written, and what is logged is written first. Called
  * and left with log.lock held. */
 static int sync_logged(aul_store *store) {
@@ -267,7 +274,8 @@ static int sync_logged(aul_store *store) {
         }
     }
     log->syncing = false;
-    pthread_cond_broadcast(&log->durable_after[log->sync_round & 1]);
+    log->to_wake[log->sync_round & 1] = log->waiters[log->sync_round & 1];
+    wake_next(log, log->sync_round & 1);
     if (log->waiters[(log->sync_round + 1) & 1]) pass_lead(store);
     if (!log->failed && head != last) aul_keeper_wake(store);
     return log->failed ? AUL_FAILED : AUL_OK;
@@ -310,6 +318,8 @@ int aul_log_wait_durable(aul_store *store, u64 lsn, u32 wait_ms, aul_error *erro
         log->waiters[round]++;
         bool in_time = aul_wait_until(store, &log->durable_after[round], &log->lock, deadline);
         log->waiters[round]--;
+        if (log->to_wake[round] && atomic_load(&log->durable) >= lsn) log->to_wake[round]--;
+        wake_next(log, round);
         if (!in_time) {
             status = aul_fail(error, AUL_PENDING, "not durable yet");
             if (error) error->lsn = lsn;

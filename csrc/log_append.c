@@ -305,7 +305,7 @@ static int carry_out_bulk(aul_store *store, aul_log_batch *batch, bulk_plan *pla
             unmake_from(store, plan, i);
             return aul_log_unknown_outcome(store, batch->last_lsn, error);
         }
-        store->disk->start_writeback(store->disk->context, segment->file, start, end - start);
+        store->disk->write_back(store->disk->context, segment->file, start, end - start, false);
         if (segment != log->active) {
             segment->filled = AUL_BLOCK;
             segment->written = AUL_BLOCK;

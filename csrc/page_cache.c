@@ -7,10 +7,10 @@
 #define SHARD_PAGES_MIN 64u /* smaller caches have fewer shards */
 #define SLAB_BYTES (2u << 20)
 #define NONE 0xffffffffu
+#define FETCH_BYTES 1024u
 
 typedef struct {
     u64 page, version, checked;
-    u8 *data;
     u32 next; /* in its bucket */
     u32 pins;
     bool used, referenced;
@@ -31,7 +31,7 @@ struct aul_page_cache {
     aul_disk *disk;
     aul_disk disk_table; /* its own copy: a pin may outlive the store */
     _Atomic u64 references;
-    u32 page_size, pages_per_slab, shard_count, fork_generation;
+    u32 page_size, slab_shift, shard_count, fork_generation;
     shard shards[SHARDS_MAX];
 };
 
@@ -43,11 +43,22 @@ struct aul_pin {
 
 static inline u64 hash_page(u64 page) { return (page * 0x9e3779b97f4a7c15ull) >> 20; }
 
+/* Asks the processor for the beginning of a page; the rest follows by itself. */
+static inline void fetch(const u8 *data, u32 page_size) {
+    for (u32 at = 0; at < FETCH_BYTES && at < page_size; at += 64) AUL_PREFETCH(data + at);
+}
+
 static inline shard *shard_of(aul_page_cache *cache, u64 hash) {
     return &cache->shards[hash & (cache->shard_count - 1)];
 }
 
 static inline u32 *bucket_of(shard *s, u64 hash) { return &s->buckets[hash >> 4 & s->bucket_mask]; }
+
+/* The bytes of the shard's page number `at`. */
+static inline u8 *data_of(const aul_page_cache *cache, const shard *s, u32 at) {
+    size_t within = at & ((1u << cache->slab_shift) - 1);
+    return s->slabs[at >> cache->slab_shift] + within * cache->page_size;
+}
 
 static int init_shard(aul_page_cache *cache, shard *s, u32 capacity) {
     aul_disk *disk = cache->disk;
@@ -57,7 +68,7 @@ static int init_shard(aul_page_cache *cache, shard *s, u32 capacity) {
     s->bucket_mask = buckets - 1;
     s->pages = aul_alloc(disk, capacity * sizeof *s->pages);
     s->buckets = aul_alloc(disk, buckets * sizeof *s->buckets);
-    s->slabs = aul_alloc_zero(disk, (capacity / cache->pages_per_slab + 1) * sizeof *s->slabs);
+    s->slabs = aul_alloc_zero(disk, ((capacity >> cache->slab_shift) + 1) * sizeof *s->slabs);
     if (!s->pages || !s->buckets || !s->slabs) return AUL_NO_MEMORY;
     memset(s->buckets, 0xff, buckets * sizeof *s->buckets);
     return pthread_mutex_init(&s->lock, NULL) ? AUL_NO_MEMORY : AUL_OK;
@@ -88,7 +99,9 @@ aul_page_cache *aul_page_cache_new(aul_disk *disk, u64 bytes, u32 page_size) {
     while (cache->shard_count < SHARDS_MAX && pages / (cache->shard_count * 2) >= SHARD_PAGES_MIN)
         cache->shard_count *= 2;
     u64 each = pages / cache->shard_count;
-    cache->pages_per_slab = (u32)aul_min(SLAB_BYTES / page_size, each);
+    while ((u64)page_size << (cache->slab_shift + 1) <= SLAB_BYTES &&
+           2ull << cache->slab_shift <= each)
+        cache->slab_shift++;
     for (u32 i = 0; i < cache->shard_count; i++)
         if (init_shard(cache, &cache->shards[i], (u32)each)) {
             free_cache(cache);
@@ -102,15 +115,29 @@ void aul_page_cache_unref(aul_page_cache *cache) {
 }
 
 /* The newest version of the page at or below lsn. */
-static cached_page *find(shard *s, u64 hash, u64 page, u64 lsn) {
+static cached_page *find(const aul_page_cache *cache, shard *s, u64 hash, u64 page, u64 lsn) {
     cached_page *best = NULL;
     for (u32 at = *bucket_of(s, hash); at != NONE; at = s->pages[at].next) {
         cached_page *candidate = &s->pages[at];
+        /* Where its bytes are is known before it is: both are on their way at once. */
+        fetch(data_of(cache, s, at), cache->page_size);
         if (candidate->page == page && candidate->version <= lsn &&
             (!best || candidate->version > best->version))
             best = candidate;
     }
     return best;
+}
+
+void aul_page_cache_expect(aul_page_cache *cache, u64 page) {
+    u64 hash = hash_page(page);
+    shard *s = shard_of(cache, hash);
+    pthread_mutex_lock(&s->lock);
+    u32 at = *bucket_of(s, hash);
+    if (at != NONE) {
+        AUL_PREFETCH(&s->pages[at]);
+        fetch(data_of(cache, s, at), cache->page_size);
+    }
+    pthread_mutex_unlock(&s->lock);
 }
 
 int aul_page_cache_get(aul_page_cache *cache, u64 page, u64 lsn, u8 *out, u64 *version,
@@ -119,10 +146,10 @@ int aul_page_cache_get(aul_page_cache *cache, u64 page, u64 lsn, u8 *out, u64 *v
     shard *s = shard_of(cache, hash);
     int status = AUL_END;
     pthread_mutex_lock(&s->lock);
-    cached_page *found = find(s, hash, page, lsn);
+    cached_page *found = find(cache, s, hash, page, lsn);
     if (found) {
         found->referenced = true;
-        memcpy(out, found->data, cache->page_size);
+        memcpy(out, data_of(cache, s, (u32)(found - s->pages)), cache->page_size);
         *version = found->version;
         *checked = found->checked;
         status = lsn <= found->checked ? AUL_OK : AUL_PENDING;
@@ -139,7 +166,7 @@ void aul_page_cache_confirm(aul_page_cache *cache, u64 page, u64 version, u64 ch
     u64 hash = hash_page(page);
     shard *s = shard_of(cache, hash);
     pthread_mutex_lock(&s->lock);
-    cached_page *found = find(s, hash, page, version);
+    cached_page *found = find(cache, s, hash, page, version);
     if (found && found->version == version && found->checked < checked) found->checked = checked;
     pthread_mutex_unlock(&s->lock);
 }
@@ -156,15 +183,14 @@ static void unlink_page(shard *s, cached_page *page) {
 /* A page's memory never used before, or NULL when the shard is full or there is no memory. */
 static cached_page *take_new(aul_page_cache *cache, shard *s) {
     if (s->count == s->capacity) return NULL;
-    u32 slab = s->count / cache->pages_per_slab;
+    u32 slab = s->count >> cache->slab_shift;
     if (slab == s->slab_count) {
-        s->slabs[slab] = aul_alloc(cache->disk, (size_t)cache->pages_per_slab * cache->page_size);
+        s->slabs[slab] = aul_alloc(cache->disk, (size_t)cache->page_size << cache->slab_shift);
         if (!s->slabs[slab]) return NULL;
         s->slab_count++;
     }
     cached_page *page = &s->pages[s->count];
     memset(page, 0, sizeof *page);
-    page->data = s->slabs[slab] + (size_t)(s->count % cache->pages_per_slab) * cache->page_size;
     s->count++;
     return page;
 }
@@ -188,7 +214,7 @@ static cached_page *evict(shard *s) {
 static cached_page *put_locked(aul_page_cache *cache, shard *s, u64 page, u64 version, u64 checked,
                                const u8 *data, bool keep_older) {
     u64 hash = hash_page(page);
-    cached_page *old = find(s, hash, page, version);
+    cached_page *old = find(cache, s, hash, page, version);
     if (old && old->version == version) {
         if (old->checked < checked) old->checked = checked;
         return old;
@@ -201,7 +227,7 @@ static cached_page *put_locked(aul_page_cache *cache, shard *s, u64 page, u64 ve
     if (!to) to = take_new(cache, s);
     if (!to) to = evict(s);
     if (!to) return NULL;
-    memcpy(to->data, data, cache->page_size);
+    memcpy(data_of(cache, s, (u32)(to - s->pages)), data, cache->page_size);
     to->page = page;
     to->version = version;
     to->checked = checked;
@@ -227,7 +253,7 @@ int aul_page_cache_pin(aul_page_cache *cache, u64 page, u64 lsn, const u8 **data
     aul_pin *pin = aul_alloc(cache->disk, sizeof *pin);
     if (!pin) return AUL_NO_MEMORY;
     pthread_mutex_lock(&s->lock);
-    cached_page *found = find(s, hash, page, lsn);
+    cached_page *found = find(cache, s, hash, page, lsn);
     if (found && lsn > found->checked) found = NULL;
     if (found) {
         if (found->pins++ == 0) s->pinned++;
@@ -240,7 +266,7 @@ int aul_page_cache_pin(aul_page_cache *cache, u64 page, u64 lsn, const u8 **data
     }
     atomic_fetch_add(&cache->references, 1);
     *pin = (aul_pin){cache, s, found};
-    *data = found->data;
+    *data = data_of(cache, s, (u32)(found - s->pages));
     *out = pin;
     return AUL_OK;
 }

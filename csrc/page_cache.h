@@ -24,6 +24,8 @@ typedef struct {
 aul_page_cache *aul_page_cache_new(aul_disk *disk, u64 bytes, u32 page_size);
 void aul_page_cache_unref(aul_page_cache *cache);
 
+/* The page will be asked for soon: its way through the memory begins now. */
+void aul_page_cache_expect(aul_page_cache *cache, u64 page);
 /* Copies the newest cached version of `page` at or below lsn to `out`. AUL_OK: it is the page as
  * of lsn. AUL_PENDING: it is the page as of *checked, records since may change it. AUL_END:
  * nothing is cached. */

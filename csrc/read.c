@@ -158,8 +158,10 @@ int aul_read_many(aul_store *store, const aul_view *view, const uint64_t *pages,
     if (status) return status;
     status = resolve(store, view, &path, error);
     for (size_t i = 0; i < count && !status; i++) status = check_page(store, pages[i], error);
-    for (size_t i = 0; i < count && !status; i++)
+    for (size_t i = 0; i < count && !status; i++) {
+        if (i + 2 < count) aul_page_cache_expect(store->cache, pages[i + 2]);
         status = aul_read_page(store, &path, pages[i], out + i * store->page_size, error);
+    }
     aul_store_leave(store);
     return status;
 }

@@ -62,7 +62,7 @@ typedef struct {
     pthread_cond_t written_more;     /* a turn of writing is over */
     pthread_cond_t durable_after[2]; /* the end of an odd, an even round of syncing */
     u64 sync_round, sync_target;     /* the round under way, and the LSN it makes durable */
-    u32 waiters[2];                  /* for each of the two */
+    u32 waiters[2], to_wake[2];      /* for each of the two; of a round that is over */
     bool sync_promised;              /* the keeper knows of unsynced commits */
     pthread_t syncer;                /* leads where commits queue up; made when they first do */
     pthread_cond_t syncer_wake;

@@ -482,7 +482,7 @@ class Pages:
 
     def __getitem__(self, page: int) -> bytes:
         # C fills a bytes object that nobody has seen yet: one copy less than through a buffer.
-        out = bytes(self.page_size)
+        out = b"\0" * self.page_size
         try:
             status = _read(self._handle, self._view, page, out, NULL)
         except (TypeError, OverflowError):
