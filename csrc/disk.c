@@ -56,16 +56,29 @@ int aul_disk_sync(aul_disk *disk, int file) {
     return status;
 }
 
-int aul_disk_sync_directory(aul_disk *disk, const char *path) {
+int aul_disk_sync_directory(aul_disk *disk, int directory) {
     int status, interruptions = 0;
-    do status = disk->sync_directory(disk->context, path);
+    do status = disk->sync_directory(disk->context, directory);
     while (status == EINTR && ++interruptions < INTERRUPTIONS_MAX);
     atomic_fetch_add_explicit(&disk->directory_syncs, 1, memory_order_relaxed);
     return status;
 }
 
+int aul_disk_sync_directory_at(aul_disk *disk, const char *path) {
+    int directory;
+    int status = disk->open_directory(disk->context, path, &directory);
+    if (status) return status;
+    status = aul_disk_sync_directory(disk, directory);
+    disk->close(disk->context, directory);
+    return status;
+}
+
 int aul_disk_allocate(aul_disk *disk, int file, u64 bytes) {
+    u64 size, space;
     int status, interruptions = 0;
+    if (disk->size(disk->context, file, &size) == 0 &&
+        disk->free_space(disk->context, file, &space) == 0 && bytes > size && bytes - size > space)
+        return ENOSPC;
     do status = disk->allocate(disk->context, file, bytes);
     while (status == EINTR && ++interruptions < INTERRUPTIONS_MAX);
     return status;

@@ -28,11 +28,13 @@ struct aul_disk {
     int (*read)(void *context, int file, void *buffer, size_t bytes, u64 offset, size_t *done);
     int (*write)(void *context, int file, const void *data, size_t bytes, u64 offset, size_t *done);
     int (*sync)(void *context, int file); /* contents and what is needed to find them */
-    int (*sync_directory)(void *context, const char *path);
+    int (*open_directory)(void *context, const char *path, int *directory); /* to be synced */
+    int (*sync_directory)(void *context, int directory);
     /* Has the disk take the bytes now, and waits for it if asked to. Promises nothing: only a
      * sync makes them durable. */
     int (*write_back)(void *context, int file, u64 offset, u64 bytes, bool wait);
-    int (*allocate)(void *context, int file, u64 bytes); /* secures space, sets the size */
+    int (*allocate)(void *context, int file, u64 bytes);    /* secures space, sets the size */
+    int (*free_space)(void *context, int file, u64 *bytes); /* of its file system, for us */
     int (*truncate)(void *context, int file, u64 bytes);
     int (*size)(void *context, int file, u64 *bytes);
     int (*rename)(void *context, const char *from, const char *to);
@@ -72,7 +74,9 @@ int aul_disk_read(aul_disk *disk, int file, void *buffer, size_t bytes, u64 offs
 /* Writes everything or fails. */
 int aul_disk_write(aul_disk *disk, int file, const void *data, size_t bytes, u64 offset);
 int aul_disk_sync(aul_disk *disk, int file);
-int aul_disk_sync_directory(aul_disk *disk, const char *path);
+int aul_disk_sync_directory(aul_disk *disk, int directory);
+int aul_disk_sync_directory_at(aul_disk *disk, const char *path);
+/* Asks first: a refused attempt takes, for a moment or for good, all that is left. */
 int aul_disk_allocate(aul_disk *disk, int file, u64 bytes);
 int aul_disk_truncate(aul_disk *disk, int file, u64 bytes);
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -59,13 +60,15 @@ static int posix_sync(void *context, int file) {
 #endif
 }
 
-static int posix_sync_directory(void *context, const char *path) {
+static int posix_open_directory(void *context, const char *path, int *directory) {
     (void)context;
-    int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0) return errno;
-    int status = fsync(directory) < 0 ? errno : 0;
-    close(directory);
-    return status;
+    *directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return *directory < 0 ? errno : 0;
+}
+
+static int posix_sync_directory(void *context, int directory) {
+    (void)context;
+    return fsync(directory) < 0 ? errno : 0;
 }
 
 static int posix_write_back(void *context, int file, u64 offset, u64 bytes, bool wait) {
@@ -89,6 +92,14 @@ static int posix_allocate(void *context, int file, u64 bytes) {
 #else
     return posix_fallocate(file, 0, (off_t)bytes);
 #endif
+}
+
+static int posix_free_space(void *context, int file, u64 *bytes) {
+    (void)context;
+    struct statvfs status;
+    if (fstatvfs(file, &status) < 0) return errno;
+    *bytes = (u64)status.f_bavail * status.f_frsize;
+    return 0;
 }
 
 static int posix_truncate(void *context, int file, u64 bytes) {
@@ -140,8 +151,14 @@ static int posix_list(void *context, const char *path, int (*name)(void *, const
     return status;
 }
 
+/* The lock belongs to the open file where the system can do that: to the process, it would end
+ * as soon as anybody in it closes the file, a copying of the directory for one. */
 static int lock_whole(int file, short type) {
     struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0};
+#if defined(F_OFD_SETLK)
+    if (fcntl(file, F_OFD_SETLK, &lock) == 0) return 0;
+    if (errno != EINVAL) return errno == EACCES ? EAGAIN : errno;
+#endif
     if (fcntl(file, F_SETLK, &lock) == 0) return 0;
     return errno == EACCES ? EAGAIN : errno;
 }
@@ -199,6 +216,9 @@ static int posix_map_word(void *context, int file, u64 offset, _Atomic u64 **wor
     (void)context;
     u8 *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (page == MAP_FAILED) return errno;
+#if defined(__linux__)
+    madvise(page, 4096, MADV_DONTFORK); /* in a child it would keep the file, and its lock, open */
+#endif
     *word = (_Atomic u64 *)(void *)(page + offset);
     return 0;
 }
@@ -244,9 +264,11 @@ aul_disk *aul_disk_posix(void) {
         .read = posix_read,
         .write = posix_write,
         .sync = posix_sync,
+        .open_directory = posix_open_directory,
         .sync_directory = posix_sync_directory,
         .write_back = posix_write_back,
         .allocate = posix_allocate,
+        .free_space = posix_free_space,
         .truncate = posix_truncate,
         .size = posix_size,
         .rename = posix_rename,

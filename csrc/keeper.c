@@ -154,9 +154,11 @@ static int prepare_spare(aul_store *store) {
     return 0;
 }
 
-static bool is_final(int status) {
+/* Too many open files is a failed open, and goes by. */
+static bool is_final(int status, const aul_error *error) {
+    bool passing = error->os_errno == EMFILE || error->os_errno == ENFILE;
     return status != AUL_OK && status != AUL_BUSY && status != AUL_NO_MEMORY &&
-           status != AUL_DISK_FULL;
+           status != AUL_DISK_FULL && !passing;
 }
 
 /* One round of work. Returns whether there is something to do again in a while. */
@@ -192,7 +194,7 @@ static bool work(aul_store *store, u64 *oldest_unsynced) {
         if (!status) keeper->unlisted = 0;
     }
     int failed_spare = status ? 0 : prepare_spare(store);
-    if (is_final(status) || failed_spare) {
+    if (is_final(status, &error) || failed_spare) {
         pthread_mutex_lock(&log->lock);
         aul_log_fail(store, failed_spare ? failed_spare : error.os_errno ? error.os_errno : EIO);
         pthread_mutex_unlock(&log->lock);

@@ -1,9 +1,10 @@
 /* lock.c: one writer at a time.
  *
- * The file LOCK carries a POSIX record lock of the writing process; it ends with the process,
- * whatever ends it. Such locks do not hold between handles of one process, and closing any
- * descriptor of the file drops them, so a registry keeps the process's own volumes by device and
- * inode: a second writer is refused there, and a reader borrows the writer's descriptor.
+ * The file LOCK carries a record lock of the writer's open file; it ends with the process, whatever
+ * ends it. Where a system knows only locks of a process, they do not hold between handles of one
+ * process, and closing any descriptor of the file drops them. So a registry keeps the process's own
+ * volumes by device and inode: a second writer is refused there, and a reader borrows the writer's
+ * descriptor. A forked child closes its copies at once: they would keep the lock.
  *
  * LOCK, one block: 0 "AULLOCK1", 8 u64 pid, 16 u64 since, 24 host (64 bytes), 88 volume id (16
  * bytes), 104 u64 epoch, 112 u64 durable LSN: the word that the writer keeps up to date through
@@ -20,9 +21,9 @@
 
 typedef struct {
     u64 device, inode;
+    aul_disk *disk;
     int file;
     _Atomic u64 *word; /* the durable LSN, mapped */
-    u32 fork_generation;
     bool used;
     aul_lock_holder holder;
 } slot;
@@ -30,11 +31,28 @@ typedef struct {
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static slot registry[VOLUMES_MAX];
 
+/* Around fork(): no slot is half taken, and the child has none. */
+static void before_fork(void) { pthread_mutex_lock(&registry_lock); }
+
+static void after_fork(void) { pthread_mutex_unlock(&registry_lock); }
+
+static void in_child(void) {
+    for (int i = 0; i < VOLUMES_MAX; i++) {
+        if (!registry[i].used) continue;
+        registry[i].disk->close(registry[i].disk->context, registry[i].file);
+        registry[i].used = false;
+    }
+    pthread_mutex_unlock(&registry_lock);
+}
+
+__attribute__((constructor)) static void watch(void) {
+    pthread_atfork(before_fork, after_fork, in_child);
+}
+
 static slot *find(u64 device, u64 inode) {
     for (int i = 0; i < VOLUMES_MAX; i++) {
         slot *candidate = &registry[i];
-        if (candidate->used && candidate->fork_generation == aul_fork_generation() &&
-            candidate->device == device && candidate->inode == inode)
+        if (candidate->used && candidate->device == device && candidate->inode == inode)
             return candidate;
     }
     return NULL;
@@ -42,8 +60,7 @@ static slot *find(u64 device, u64 inode) {
 
 static slot *find_free(void) {
     for (int i = 0; i < VOLUMES_MAX; i++)
-        if (!registry[i].used || registry[i].fork_generation != aul_fork_generation())
-            return &registry[i];
+        if (!registry[i].used) return &registry[i];
     return NULL;
 }
 
@@ -78,8 +95,11 @@ static int take_file(aul_store *store, slot *mine, aul_error *error) {
     char path[AUL_PATH_BYTES];
     snprintf(path, sizeof path, "%s/LOCK", store->path);
     int failed = disk->open(disk->context, path, AUL_DISK_WRITE, &mine->file);
-    if (failed == ENOENT)
+    if (failed == ENOENT) {
         failed = disk->open(disk->context, path, AUL_DISK_WRITE | AUL_DISK_CREATE, &mine->file);
+        if (failed == EEXIST) /* another has made it meanwhile */
+            failed = disk->open(disk->context, path, AUL_DISK_WRITE, &mine->file);
+    }
     if (failed) return aul_fail_os(error, failed, "opening the lock file", path);
     failed = disk->lock(disk->context, mine->file);
     if (failed == EAGAIN) {
@@ -122,7 +142,7 @@ int aul_lock_take(aul_store *store, aul_error *error) {
     if (!status) {
         mine->device = device;
         mine->inode = inode;
-        mine->fork_generation = aul_fork_generation();
+        mine->disk = disk;
         mine->used = true;
         store->lock_slot = mine;
     }

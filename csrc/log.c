@@ -55,11 +55,13 @@ int aul_log_init(aul_store *store) {
         aul_cond_init(&log->durable_after[1]) || aul_cond_init(&log->writer_free))
         return AUL_NO_MEMORY;
     log->next_lsn = 1;
+    log->directory = -1;
     return AUL_OK;
 }
 
 void aul_log_destroy(aul_store *store) {
     aul_log *log = &store->log;
+    if (log->directory >= 0) store->disk->close(store->disk->context, log->directory);
     pthread_mutex_destroy(&log->lock);
     pthread_cond_destroy(&log->written_more);
     pthread_cond_destroy(&log->syncer_wake);
@@ -255,7 +257,7 @@ static int sync_logged(aul_store *store) {
             new_names |= segment->name_unsynced;
             if (segment == last) break;
         }
-        if (!failed && new_names) failed = aul_disk_sync_directory(store->disk, store->log_path);
+        if (!failed && new_names) failed = aul_disk_sync_directory(store->disk, log->directory);
         if (!failed && new_names)
             for (aul_segment *segment = head;; segment = segment->next) {
                 segment->name_unsynced = false;

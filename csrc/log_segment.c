@@ -17,6 +17,19 @@ void aul_log_drop_image(aul_store *store, aul_segment *segment) {
     aul_release(store->disk, image);
 }
 
+/* Secures *capacity bytes, or `less` or `least` when the disk has no more, and says which. What a
+ * refused attempt got is given back first: some file systems keep it. */
+static int secure_space(aul_disk *disk, int file, u64 *capacity, u64 less, u64 least) {
+    u64 steps[] = {*capacity, aul_max(less, least), least};
+    int failed = ENOSPC;
+    for (int i = 0; i < 3 && aul_disk_is_full(failed); i++) {
+        if (i && steps[i] >= steps[i - 1]) continue;
+        failed = aul_disk_allocate(disk, file, *capacity = steps[i]);
+        if (failed) aul_disk_truncate(disk, file, 0);
+    }
+    return failed;
+}
+
 /* The segment's file: the spare, or a new one with space for `capacity` bytes, or for less when
  * the disk has no more, but never for less than `least`. */
 static int make_file(aul_store *store, aul_segment *segment, u64 capacity, u64 least,
@@ -36,12 +49,7 @@ static int make_file(aul_store *store, aul_segment *segment, u64 capacity, u64 l
     }
     int failed = disk->open(disk->context, path, AUL_DISK_WRITE | AUL_DISK_CREATE, file);
     if (failed) return aul_fail_os(error, failed, "creating a log segment", path);
-    failed = aul_disk_allocate(disk, *file, capacity);
-    if (aul_disk_is_full(failed) && capacity > AUL_SEGMENT_BYTES_FIRST &&
-        least <= AUL_SEGMENT_BYTES_FIRST)
-        failed = aul_disk_allocate(disk, *file, capacity = AUL_SEGMENT_BYTES_FIRST);
-    if (aul_disk_is_full(failed) && capacity > least)
-        failed = aul_disk_allocate(disk, *file, capacity = least);
+    failed = secure_space(disk, *file, &capacity, AUL_SEGMENT_BYTES_FIRST, least);
     if (failed) {
         disk->close(disk->context, *file);
         disk->unlink(disk->context, path);
@@ -61,11 +69,23 @@ void aul_log_unmake_segment(aul_store *store, aul_segment *segment, bool has_fil
     aul_segment_free(store->disk, segment);
 }
 
+static int open_directory(aul_store *store, aul_error *error) {
+    aul_log *log = &store->log;
+    if (log->directory >= 0) return AUL_OK;
+    int failed =
+        store->disk->open_directory(store->disk->context, store->log_path, &log->directory);
+    if (!failed) return AUL_OK;
+    log->directory = -1;
+    return aul_fail_os(error, failed, "opening the log's directory", store->log_path);
+}
+
 /* A segment that is not yet in index and chain. */
 int aul_log_create_segment(aul_store *store, u64 first_lsn, const u8 previous_id[AUL_ID_BYTES],
                            u64 capacity, u64 least, bool use_spare, aul_segment **out,
                            aul_error *error) {
     aul_disk *disk = store->disk;
+    int status = open_directory(store, error);
+    if (status) return status;
     aul_segment *segment = aul_segment_new(disk);
     if (segment) segment->part = aul_part_new(disk);
     if (!segment || !segment->part || disk->random(disk->context, segment->id, AUL_ID_BYTES)) {
@@ -84,7 +104,7 @@ int aul_log_create_segment(aul_store *store, u64 first_lsn, const u8 previous_id
     atomic_store(&segment->last_lsn, first_lsn - 1);
     aul_segment_set_name(segment);
     int file;
-    int status = make_file(store, segment, capacity, least, use_spare, &file, error);
+    status = make_file(store, segment, capacity, least, use_spare, &file, error);
     bool made = !status;
     if (made && aul_files_adopt(&store->files, segment, file)) {
         disk->close(disk->context, file);
@@ -161,11 +181,16 @@ int aul_log_new_segment(aul_store *store, u64 capacity, u64 least, bool may_use_
 int aul_log_resize_empty(aul_store *store, aul_segment *segment, u64 capacity, u64 least,
                          aul_error *error) {
     aul_disk *disk = store->disk;
+    u64 before = segment->capacity;
     int failed = aul_disk_allocate(disk, segment->file, capacity);
-    if (failed && capacity > least)
+    if (aul_disk_is_full(failed) && capacity > least) {
+        aul_disk_truncate(disk, segment->file, before); /* some file systems keep what they got */
         failed = aul_disk_allocate(disk, segment->file, capacity = least);
-    if (failed)
+    }
+    if (failed) {
+        aul_disk_truncate(disk, segment->file, before);
         return aul_fail_os(error, failed, "securing space for a log segment", segment->name);
+    }
     segment->capacity = capacity;
     aul_log_drop_image(store, segment); /* it is as large as the old capacity was */
     return AUL_OK;

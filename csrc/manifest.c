@@ -247,7 +247,7 @@ int aul_manifest_write(aul_disk *disk, const char *path, const aul_manifest *man
     if (status) return status;
     int failed = disk->rename(disk->context, from, to);
     if (failed) return aul_fail_os(error, failed, "renaming MANIFEST.new", to);
-    failed = aul_disk_sync_directory(disk, path);
+    failed = aul_disk_sync_directory_at(disk, path);
     if (failed) {
         aul_fail_os(error, failed, "syncing the volume's directory", path);
         return AUL_IO;

@@ -113,7 +113,7 @@ static int apply_truncates(search *s, aul_segment *segment, const aul_truncate *
             *floor = lsn;
             break;
         }
-        if (push(s->chain, segment, lsn, 0, 0)) return AUL_NO_MEMORY;
+        if (push(s->chain, segment, lsn, 0, 0)) return AUL_NO_MEMORY; /* no bytes: no record */
     }
     return AUL_OK;
 }
@@ -292,10 +292,15 @@ int aul_page_index_read(aul_page_index *index, aul_segment *segment, void *to, s
                         u64 offset, aul_error *error) {
     if (!atomic_load_explicit(&segment->sealed, memory_order_relaxed)) {
         pthread_rwlock_rdlock(&index->lock);
-        bool in_image = segment->image && offset >= segment->image_start;
-        if (in_image) memcpy(to, segment->image + (offset - segment->image_start), bytes);
+        if (segment->image && offset + bytes > segment->image_start) {
+            /* What is below the image's start is in the file; what is above may not be yet. */
+            u64 start = aul_max(offset, segment->image_start);
+            memcpy((u8 *)to + (start - offset), segment->image + (start - segment->image_start),
+                   offset + bytes - start);
+            bytes = start - offset;
+        }
         pthread_rwlock_unlock(&index->lock);
-        if (in_image) return AUL_OK;
+        if (bytes == 0) return AUL_OK;
     }
     return aul_files_read(index->files, segment, to, bytes, offset, error);
 }

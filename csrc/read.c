@@ -281,6 +281,12 @@ static int newest_first(const void *a, const void *b) {
     return left < right ? 1 : left > right ? -1 : 0;
 }
 
+/* Whether place i, of a chain with the newest first, is a truncate of a page that was zeros already:
+ * no record lies between it and the truncate before. */
+static bool empties_nothing(const aul_chain *chain, size_t i) {
+    return chain->items[i].bytes == 0 && (i + 1 == chain->count || chain->items[i + 1].bytes == 0);
+}
+
 int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_commit_info *out,
                  size_t capacity, size_t *count, aul_error *error) {
     aul_path path;
@@ -298,7 +304,7 @@ int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_comm
         UINT64_MAX; /* first LSN of the commit last listed: its other records are the same change */
     for (size_t i = 0; i < chain.count && !status; i++) {
         aul_commit commit;
-        if (chain.items[i].lsn >= from) continue;
+        if (chain.items[i].lsn >= from || empties_nothing(&chain, i)) continue;
         /* The commit that a record belongs to is the first at or above it. */
         status = aul_page_index_commit_of(&store->index, chain.items[i].lsn, &commit, NULL, error);
         if (status == AUL_END)

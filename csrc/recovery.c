@@ -765,7 +765,7 @@ static int recover_once(aul_store *store, aul_error *error) {
     status = aul_lock_read_durable(store, &told, &alive, error);
     if (store->read_only) {
         /* A dead process may have renamed the manifest in the cache only. As far as we may. */
-        if (!status && !alive) (void)aul_disk_sync_directory(store->disk, store->path);
+        if (!status && !alive) (void)aul_disk_sync_directory_at(store->disk, store->path);
         if (!status && alive) r.limit = aul_max(told, store->manifest.durable_lsn);
     }
     r.listed = store->manifest.segments;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define CLOSE_WAIT_MS 3600000u
 #define RESERVE_BYTES \
     (256u << 10) /* given up when the disk is full, so that the manifest can still be written */
 
@@ -57,8 +58,11 @@ static void make_reserve(aul_store *store) {
 }
 
 static int sync_directory(aul_store *store, const char *path, aul_error *error) {
-    int failed = aul_disk_sync_directory(store->disk, path);
-    return failed ? aul_fail_os(error, failed, "syncing a directory of the volume", path) : AUL_OK;
+    int failed = aul_disk_sync_directory_at(store->disk, path);
+    if (!failed) return AUL_OK;
+    aul_fail_os(error, failed, "syncing a directory of the volume", path);
+    if (error) error->code = AUL_IO; /* whatever the reason: a failed sync is final */
+    return AUL_IO;
 }
 
 int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error) {
@@ -75,7 +79,7 @@ int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error) {
     for (size_t i = 0; i < list->count; i++) new_names |= list->items[i]->name_unsynced;
     int status = new_names ? sync_directory(store, store->log_path, error) : AUL_OK;
     if (!status) status = aul_manifest_write(store->disk, store->path, &now, error);
-    if (status == AUL_DISK_FULL) {
+    if (status == AUL_DISK_FULL) { /* the manifest's own: a directory's sync has no such status */
         reserve_path(store, path, sizeof path);
         if (store->disk->unlink(store->disk->context, path) == 0)
             status = aul_manifest_write(store->disk, store->path, &now, error);
@@ -115,7 +119,7 @@ static int look_for_strangers(void *argument, const char *name) {
 static int sync_parent(aul_store *store, aul_error *error) {
     char parent[AUL_PATH_BYTES];
     snprintf(parent, sizeof parent, "%s/..", store->path);
-    int failed = aul_disk_sync_directory(store->disk, parent);
+    int failed = aul_disk_sync_directory_at(store->disk, parent);
     if (failed == EACCES || failed == EPERM)
         return AUL_OK; /* a parent that we may not read is its owner's to sync */
     return failed ? aul_fail_os(error, failed, "syncing the directory above the volume", parent)
@@ -135,7 +139,7 @@ static int check_no_log(aul_store *store, aul_error *error) {
         return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0,
                            "%s has a log (%s) but its MANIFEST is missing: restore it from a copy",
                            store->path, name);
-    return failed && failed != ENOENT
+    return failed && failed != ENOENT && failed != ENOTDIR
                ? aul_fail_os(error, failed, "listing the log's directory", store->log_path)
                : AUL_OK;
 }
@@ -218,16 +222,24 @@ static int find_volume(aul_store *store, const aul_options *options, aul_error *
     bool may_create = options->create && !store->read_only;
     int failed = disk->identity(disk->context, store->path, &device, &inode);
     if (failed == ENOENT && may_create) {
-        int status = make_directory(store, store->path, error);
-        if (status) return status;
-        failed = 0;
+        failed = disk->make_directory(disk->context, store->path);
+        if (failed == ENOENT)
+            return aul_fail(error, AUL_NOT_A_VOLUME,
+                            "the directory that %s is to be made in does not exist: make it first",
+                            store->path);
+        if (failed == EEXIST) /* made meanwhile, or a link to nothing */
+            failed = disk->identity(disk->context, store->path, &device, &inode);
     }
+    if (failed == ENAMETOOLONG) return aul_fail(error, AUL_INPUT, "the path is too long");
     if (failed == ENOENT || failed == ENOTDIR)
         return aul_fail(error, AUL_NOT_A_VOLUME, "%s does not exist", store->path);
     if (failed) return aul_fail_os(error, failed, "looking at the volume's directory", store->path);
     int status = aul_manifest_read(disk, store->path, &store->manifest, error);
-    if (store->read_only) return status;
-    if (status && (status != AUL_NOT_A_VOLUME || !may_create)) return status;
+    if (status && (status != AUL_NOT_A_VOLUME || !may_create)) {
+        int log_there = status == AUL_NOT_A_VOLUME ? check_no_log(store, error) : AUL_OK;
+        return log_there ? log_there : status;
+    }
+    if (store->read_only) return AUL_OK;
     if (status) {
         char stranger[256] = "";
         failed = disk->list(disk->context, store->path, look_for_strangers, stranger);
@@ -346,7 +358,7 @@ static int log_clean_close(aul_store *store, aul_error *error) {
                            .end_pages = log->end_pages,
                            .time_ns = log->last_time_ns}; /* the volume's clock may not be ours */
     int status = aul_log_append(store, &batch, error);
-    return status ? status : aul_log_wait_durable(store, batch.last_lsn, 3600000, error);
+    return status ? status : aul_log_wait_durable(store, batch.last_lsn, CLOSE_WAIT_MS, error);
 }
 
 /* Makes everything durable, seals what is left, and says so in the manifest. */
@@ -355,6 +367,8 @@ static int close_cleanly(aul_store *store, aul_error *error) {
     if (log->failed) return AUL_OK; /* its callers know; the next open will find an unclean end */
     if (!log->started) return AUL_OK;
     int status = log_clean_close(store, error);
+    if (status == AUL_DISK_FULL) /* no mark, but what was committed is made durable all the same */
+        aul_log_wait_durable(store, log->logged, CLOSE_WAIT_MS, NULL);
     aul_segment_list *list = store->index.list;
     for (size_t i = 0; i < list->count && !status; i++) {
         aul_segment *segment = list->items[i];
@@ -387,8 +401,8 @@ static int close_store(aul_store *store, bool cleanly, aul_error *error) {
     pthread_mutex_lock(&store->life_lock);
     while (atomic_load(&store->calls)) pthread_cond_wait(&store->life_changed, &store->life_lock);
     pthread_mutex_unlock(&store->life_lock);
+    aul_log_stop_syncer(store); /* it wakes the keeper */
     aul_keeper_stop(store);
-    aul_log_stop_syncer(store);
     if (!store->read_only) {
         if (cleanly) status = close_cleanly(store, error);
         remove_spare(store);

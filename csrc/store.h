@@ -57,6 +57,7 @@ typedef struct {
     aul_segment *active;
     u8 last_id[AUL_ID_BYTES]; /* file id of the last segment of the log */
     bool started;             /* this session's epoch is raised */
+    int directory;            /* open before a file is made in it: its sync needs no other */
 
     pthread_mutex_t lock;            /* guards what follows */
     pthread_cond_t written_more;     /* a turn of writing is over */

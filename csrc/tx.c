@@ -9,7 +9,8 @@
 #include "diff.h"
 #include "store.h"
 
-#define KEEP_FRAMES 64 /* buffers kept between transactions: 16 MiB */
+#define TRUNCATES_MAX (1u << 20) /* each takes room in the footer of every segment it spans */
+#define KEEP_FRAMES 64           /* buffers kept between transactions: 16 MiB */
 
 struct aul_tx {
     aul_store *store;
@@ -64,6 +65,9 @@ static int check_limits(aul_tx *tx, u64 records, u64 bytes, aul_error *error) {
         return aul_fail(error, AUL_TOO_LARGE,
                         "a transaction has at most %llu bytes of changes: split it",
                         AUL_BATCH_BYTES_MAX);
+    if (tx->truncates > TRUNCATES_MAX)
+        return aul_fail(error, AUL_TOO_LARGE, "a transaction has at most %u truncates: split it",
+                        TRUNCATES_MAX);
     return AUL_OK;
 }
 
@@ -206,7 +210,8 @@ static void end(aul_tx *tx) {
     aul_release(store->disk, tx->scratch);
     tx->own = NULL;
     tx->scratch = NULL;
-    for (size_t i = KEEP_FRAMES; i < tx->frame_count; i++) {
+    /* Beyond the frames in use, too: a refused change may have needed more. */
+    for (size_t i = KEEP_FRAMES; i < store->tx_frame_capacity && store->tx_frames[i].memory; i++) {
         aul_release(store->disk, store->tx_frames[i].memory);
         store->tx_frames[i].memory = NULL;
     }
@@ -348,11 +353,13 @@ int aul_wait(aul_store *store, uint64_t lsn, uint32_t durability, uint32_t wait_
     pthread_mutex_lock(&store->log.lock);
     u64 logged = store->log.logged;
     pthread_mutex_unlock(&store->log.lock);
+    aul_commit commit = {.lsn = 0};
     if (lsn > logged)
         status = aul_fail(error, AUL_INPUT, "LSN %llu is not logged, the last one is %llu",
                           (unsigned long long)lsn, (unsigned long long)logged);
-    else
-        status = wait_for(store, lsn, durability, wait_ms, NULL, error);
+    else if (lsn) /* of the commit that it belongs to: nothing becomes visible in part */
+        status = aul_page_index_commit_of(&store->index, lsn, &commit, NULL, error);
+    if (!status) status = wait_for(store, commit.lsn, durability, wait_ms, NULL, error);
     aul_store_leave(store);
     return status;
 }

@@ -114,6 +114,36 @@ def try_open(path: str) -> None:
         say("none")
 
 
+def open_by_name() -> None:
+    """Opens, for writing, each path that it is told, and closes it when it is told to."""
+    for line in sys.stdin:
+        db = None
+        try:
+            db = aurolog.open(line.rstrip("\n"))
+            say("open")
+        except aurolog.AurologError as error:
+            say(type(error).__name__)
+        sys.stdin.readline()
+        if db is not None:
+            db.close()
+        say("closed")
+
+
+def fork_and_linger(path: str) -> None:
+    """Opens for writing and forks a child that does nothing until it is killed: `lingers PID`."""
+    db = aurolog.open(path)
+    with db.transaction() as tx:
+        tx.write(0, 0, b"x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        signal.pause()
+        os._exit(1)
+    say("lingers", pid)
+    sys.stdin.readline()
+
+
 def without_rights(path: str, scratch: str) -> None:
     """Gives up root's rights, then says how opening for writing, opening to read, and making a
     volume go.

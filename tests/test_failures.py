@@ -74,6 +74,21 @@ def test_a_full_disk_refuses_the_commit_and_keeps_the_rest(small_disk: Path) -> 
         assert db.verify().ok
 
 
+def test_a_refused_reservation_leaves_the_room_to_others(small_disk: Path) -> None:
+    """The first segment wants far more than there is: what it got of that, it gives back."""
+    with aurolog.open(small_disk / "volume") as db:
+        free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+        assert free > 5 << 20
+        for _ in range(2):
+            with db.transaction() as tx:
+                tx.apply([("image", page, os.urandom(4096)) for page in range(350)])
+        left = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+        assert left > free - (4 << 20), "two times 1.4 MB of pages took more than 4 MiB"
+        with db.transaction() as tx:
+            tx.write(0, 0, b"small")
+        (small_disk / "other").write_bytes(bytes(1 << 20))
+
+
 def test_a_volume_on_a_full_disk_closes_and_opens_and_reads(small_disk: Path) -> None:
     path = small_disk / "volume"
     with Child("fill_up", path, 0, 5000) as child:

@@ -422,6 +422,23 @@ def test_versions_lists_every_commit_that_wrote_the_page(path: Path, rng: random
         assert {p: [version.lsn for version in db.versions(p)] for p in range(13)} == found
 
 
+def test_versions_of_a_truncate_are_those_that_emptied_something(db: aurolog.Volume) -> None:
+    def commit(*changes: tuple[object, ...]) -> int:
+        with db.transaction() as tx:
+            tx.apply(changes)
+        assert tx.lsn is not None
+        return tx.lsn
+
+    written = [commit(("write", 3, 0, b"x")), commit(("write", 3, 8, b"y"))]
+    written.append(commit(("truncate", 2)))
+    commit(("truncate", 1))
+    commit(("truncate", 100))
+    written.append(commit(("truncate", 2), ("write", 3, 0, b"z")))
+    assert [version.lsn for version in db.versions(3)] == written
+    assert db.versions(999) == []
+    assert db.versions(4) == []
+
+
 def test_the_log_tells_every_record_as_it_was_given(path: Path) -> None:
     changes: list[tuple[Any, ...]] = [
         ("write", 1, 7, b"data"),

@@ -19,6 +19,54 @@ from support import Child, Draft, Model, assert_same, perform, random_change, ru
 
 import aurolog
 
+# --- what others do meanwhile ---------------------------------------------------------------------
+
+
+def test_a_transaction_reads_what_is_logged_behind_a_bulk_load_and_not_yet_written(
+    tmp_path: Path,
+) -> None:
+    """The newest records of a page then lie on both sides of the place up to which the file is
+    written.
+    """
+    load = [*(("image", page, os.urandom(4096)) for page in range(100, 400)), (7, 0, b"loaded")]
+    for turn in range(20):
+        with aurolog.open(tmp_path / str(turn)) as db:
+            with db.transaction() as tx:
+                tx.apply(load)
+
+            def commit(byte: int, db: aurolog.Volume = db) -> None:
+                with db.transaction() as tx:
+                    tx.write(byte, 0, b"logged")
+                    tx.write(7, 8 + byte, bytes([byte]))
+
+            threads = [threading.Thread(target=commit, args=(byte,)) for byte in range(1, 5)]
+            for thread in threads:
+                thread.start()
+            logged = 0
+            while logged < 2:  # the second is written when the first is synced, and not before
+                with db.transaction() as tx:
+                    logged = sum(tx[byte][0] != 0 for byte in range(1, 5))
+                    if logged >= 2:
+                        assert tx[7][:6] == b"loaded"  # the first reading of this page
+            for thread in threads:
+                thread.join()
+            assert db[7][:13] == b"loaded\0\0\0\1\2\3\4"
+
+
+def test_more_truncates_than_a_transaction_may_have_are_refused(db: aurolog.Volume) -> None:
+    with db.transaction() as tx:
+        tx.write(7, 0, b"kept")
+    packed = aurolog.pack_changes([("truncate", 1 << 20)] * 1024)
+    with db.transaction() as tx:
+        tx.write(8, 0, b"kept too")
+        with pytest.raises(aurolog.InputError, match="truncates"):
+            tx.apply(packed * 1025)
+        tx.apply(packed * 1023)
+    assert len(db) == 9
+    assert db[7][:4] == b"kept"
+    assert db[8][:8] == b"kept too"
+
+
 # --- all or nothing -------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -512,6 +513,53 @@ def test_the_lock_dies_with_a_killed_writer(path: Path) -> None:
         aurolog.open(path).close()
 
 
+def test_a_volume_without_its_manifest_is_damage_however_it_is_opened(path: Path) -> None:
+    with aurolog.open(path) as db, db.transaction() as tx:
+        tx.write(0, 0, b"x")
+    (path / "MANIFEST").unlink()
+    for how in ({}, {"create": False}, {"read_only": True}):
+        with pytest.raises(aurolog.CorruptionError, match="MANIFEST is missing"):
+            aurolog.open(path, **how)
+
+
+def test_a_volume_is_not_made_where_its_parent_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(aurolog.NotAVolumeError, match="make it first"):
+        aurolog.open(tmp_path / "no" / "such" / "place")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    with pytest.raises(aurolog.NotAVolumeError):
+        aurolog.open(tmp_path / "dangling")
+    with pytest.raises(aurolog.InputError, match="too long"):
+        aurolog.open(tmp_path / ("x" * 300))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["dangling"]
+
+
+def test_copying_the_directory_in_the_writing_process_does_not_drop_its_lock(
+    path: Path, tmp_path: Path
+) -> None:
+    with aurolog.open(path) as db:
+        with db.transaction() as tx:
+            tx.write(0, 0, b"x")
+        shutil.copytree(path, tmp_path / "copy")
+        with Child("try_open", path) as other:
+            assert other.line().split()[0] == "VolumeLockedError"
+    with Child("try_open", path) as other:
+        assert other.line() == "none"
+
+
+def test_of_two_processes_that_make_a_volume_at_once_one_is_told_of_the_other(
+    tmp_path: Path,
+) -> None:
+    with Child("open_by_name") as one, Child("open_by_name") as other:
+        for turn in range(40):
+            for child in (one, other):
+                child.say(str(tmp_path / str(turn)))
+            answers = sorted([one.line(), other.line()])
+            assert answers in (["VolumeLockedError", "open"], ["open", "open"])
+            for child in (one, other):
+                child.say("close")
+            assert {one.line(), other.line()} == {"closed"}
+
+
 def test_a_refused_second_writer_and_readers_do_not_drop_the_writers_lock(path: Path) -> None:
     """POSIX drops a process's record locks when it closes any descriptor of the file: the trap
     must be avoided.
@@ -685,6 +733,21 @@ def test_a_forked_child_may_open_for_itself_what_the_parent_closed(path: Path) -
     with aurolog.open(path) as db:
         assert db[0][:5] == b"child"
         assert db.recovery.clean
+
+
+def test_a_child_that_outlives_its_killed_parent_does_not_keep_the_lock(path: Path) -> None:
+    with Child("fork_and_linger", path) as parent:
+        word, pid = parent.line().split()
+        assert word == "lingers"
+        try:
+            with pytest.raises(aurolog.VolumeLockedError):
+                aurolog.open(path)
+            parent.signal(signal.SIGKILL)
+            parent.process.wait()
+            os.kill(int(pid), 0)  # it is still there
+            aurolog.open(path).close()
+        finally:
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def test_a_started_program_inherits_no_file_of_the_volume(path: Path) -> None:
