@@ -281,8 +281,8 @@ static int newest_first(const void *a, const void *b) {
     return left < right ? 1 : left > right ? -1 : 0;
 }
 
-/* Whether place i, of a chain with the newest first, is a truncate of a page that was zeros already:
- * no record lies between it and the truncate before. */
+/* Whether place i, of a chain with the newest first, is a truncate of a page that was zeros: no
+ * record lies between it and the truncate before. */
 static bool empties_nothing(const aul_chain *chain, size_t i) {
     return chain->items[i].bytes == 0 && (i + 1 == chain->count || chain->items[i + 1].bytes == 0);
 }
