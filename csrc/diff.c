@@ -19,12 +19,31 @@ static u32 next_difference(const u8 *before, const u8 *after, u32 at, u32 page_s
     return at;
 }
 
+#define STRIDE 32u
+
+/* Whether the pages differ in each byte of a stride: no byte of their exclusive or is zero. */
+static bool all_differ(const u8 *before, const u8 *after) {
+    u64 zeros = 0;
+    for (u32 i = 0; i < STRIDE; i += 8) {
+        u64 different = get64(before + i) ^ get64(after + i);
+        zeros |= (different - 0x0101010101010101u) & ~different;
+    }
+    return (zeros & 0x8080808080808080u) == 0;
+}
+
 /* End of the differing range that begins at `at`: behind it at least GAP_MAX bytes are equal, or
  * the page ends. */
 static u32 range_end(const u8 *before, const u8 *after, u32 at, u32 page_size) {
     u32 end = at + 1;
-    for (u32 i = at + 1; i < page_size && i - end < GAP_MAX; i++)
-        if (before[i] != after[i]) end = i + 1;
+    for (u32 i = at + 1; i < page_size && i - end < GAP_MAX;) {
+        if (i + STRIDE <= page_size && all_differ(before + i, after + i)) {
+            end = i += STRIDE;
+            continue;
+        }
+        u32 stop = aul_min(page_size, i + STRIDE);
+        for (; i < stop && i - end < GAP_MAX; i++)
+            if (before[i] != after[i]) end = i + 1;
+    }
     return end;
 }
 

@@ -475,6 +475,8 @@ int aul_tx_read(aul_tx *tx, uint64_t page, uint8_t *out, aul_error *error) {
     return status;
 }
 
+static const u8 zero_page[AUL_PAGE_SIZE_MAX];
+
 static int put(aul_tx *tx, u64 page, const u8 *image, aul_error *error) {
     aul_store *store = tx->store;
     aul_change changes[AUL_DIFF_CHANGES_MAX];
@@ -482,15 +484,13 @@ static int put(aul_tx *tx, u64 page, const u8 *image, aul_error *error) {
     if (status) return status;
     if (!tx->scratch && !(tx->scratch = aul_alloc(store->disk, store->page_size)))
         return aul_fail(error, AUL_NO_MEMORY, "no memory for the transaction");
-    if (page >= tx->end_pages)
-        memset(tx->scratch, 0,
-               store->page_size); /* beyond the end of page space everything is zeros */
-    else
-        status = read_page(tx, page, tx->scratch, error);
+    bool beyond = page >= tx->end_pages; /* of page space: everything is zeros there */
+    if (!beyond) status = read_page(tx, page, tx->scratch, error);
     if (status) return status;
-    size_t count = aul_diff(store->page_size, page, tx->scratch, image, changes);
+    size_t count =
+        aul_diff(store->page_size, page, beyond ? zero_page : tx->scratch, image, changes);
     /* An unchanged page beyond the end still moves the end of page space. */
-    if (count == 0 && page >= tx->end_pages)
+    if (count == 0 && beyond)
         changes[count++] = (aul_change){.kind = AUL_FILL, .page = page, .length = store->page_size};
     u64 bytes = 0;
     for (size_t i = 0; i < count; i++) bytes += aul_record_bytes(&changes[i]);
