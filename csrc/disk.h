@@ -22,6 +22,9 @@ typedef struct {
 typedef struct aul_disk aul_disk;
 struct aul_disk {
     void *context;
+    /* Whether threads may be started. Where they may not, as in a simulation that has to repeat
+     * itself, the keeper's work waits until somebody calls aul_keeper_work. */
+    bool threads;
 
     int (*open)(void *context, const char *path, int flags, int *file);
     int (*close)(void *context, int file);

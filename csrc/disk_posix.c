@@ -259,6 +259,7 @@ static void posix_free_memory(void *context, void *memory) {
 
 aul_disk *aul_disk_posix(void) {
     static aul_disk disk = {
+        .threads = true,
         .open = posix_open,
         .close = posix_close,
         .read = posix_read,

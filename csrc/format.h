@@ -27,20 +27,23 @@
 #define AUL_NOTE_MAX 255u
 #define AUL_FRAME_HEADER 64u
 #define AUL_FRAME_ALIGN 8u
-#define AUL_FRAME_PAYLOAD_MAX (256u << 10)
 
 /* Log segments. Small commits go to prepared segments, whose blocks were written before; a batch
  * that does not fit the active segment and is at least AUL_BULK_BYTES appends to unprepared
- * ones. */
+ * ones. They are the writer's choice, and a reader takes any: a test build may choose small ones
+ * (make crash), all of them together. */
+#ifndef AUL_SEGMENT_BYTES
 #define AUL_SEGMENT_BYTES (16u << 20)
 #define AUL_SEGMENT_BYTES_FIRST (1u << 20)
 #define AUL_SEGMENT_BYTES_LEAST (64u << 10)
 #define AUL_SEGMENT_BYTES_BULK (64u << 20)
 #define AUL_BULK_BYTES (1u << 20)
 #define AUL_PREPARE_AFTER_BYTES (256u << 10) /* a session that logs less prepares no spare */
-
+#define AUL_FRAME_PAYLOAD_MAX (256u << 10)
 #define AUL_IN_FLIGHT_LSNS (1ull << 32)
 #define AUL_IN_FLIGHT_BYTES (256ull << 20) /* delays transactions, refuses none */
+#endif
+
 #define AUL_BATCH_BYTES_MAX (1ull << 30)   /* a transaction is held in memory until its commit */
 
 #define AUL_RETENTION_DEFAULT (24ull * 3600 * 1000000000)

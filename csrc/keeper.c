@@ -7,7 +7,7 @@
 #include "store.h"
 
 #define SYNC_AFTER_NS 500000000ull /* "os" commits are synced at least once a second */
-#define PREPARE_STEP (1u << 20)
+#define PREPARE_STEP (AUL_SEGMENT_BYTES / 16)
 #define READ_STEP (1u << 20)
 /* What the manifest does not list as sealed is read frame by frame after an unclean end. */
 #define UNLISTED_MAX 4
@@ -161,10 +161,10 @@ static bool is_final(int status, const aul_error *error) {
            status != AUL_DISK_FULL && !passing;
 }
 
-/* One round of work. Returns whether there is something to do again in a while. */
-static bool work(aul_store *store, u64 *oldest_unsynced) {
+bool aul_keeper_work(aul_store *store) {
     aul_log *log = &store->log;
     aul_keeper *keeper = &store->keeper;
+    u64 *oldest_unsynced = &keeper->oldest_unsynced_ns;
     aul_error error = {0};
     pthread_mutex_lock(&log->lock);
     u64 logged = log->logged;
@@ -205,7 +205,6 @@ static bool work(aul_store *store, u64 *oldest_unsynced) {
 static void *run(void *argument) {
     aul_store *store = argument;
     aul_keeper *keeper = &store->keeper;
-    u64 oldest_unsynced = 0;
     bool again = false;
     pthread_mutex_lock(&keeper->lock);
     while (!keeper->stop) {
@@ -219,7 +218,7 @@ static void *run(void *argument) {
         keeper->work = false;
         if (keeper->stop) break;
         pthread_mutex_unlock(&keeper->lock);
-        again = work(store, &oldest_unsynced);
+        again = aul_keeper_work(store);
         pthread_mutex_lock(&keeper->lock);
     }
     pthread_mutex_unlock(&keeper->lock);
@@ -228,6 +227,7 @@ static void *run(void *argument) {
 
 int aul_keeper_start(aul_store *store) {
     aul_keeper *keeper = &store->keeper;
+    if (!store->disk->threads) return AUL_OK;
     if (pthread_mutex_init(&keeper->lock, NULL) || aul_cond_init(&keeper->wake))
         return AUL_NO_MEMORY;
     if (pthread_create(&keeper->thread, NULL, run, store)) return AUL_NO_MEMORY;

@@ -51,8 +51,7 @@ bool aul_wait_until(aul_store *store, pthread_cond_t *condition, pthread_mutex_t
 int aul_log_init(aul_store *store) {
     aul_log *log = &store->log;
     if (pthread_mutex_init(&log->lock, NULL) || aul_cond_init(&log->written_more) ||
-        aul_cond_init(&log->durable_after[0]) || aul_cond_init(&log->syncer_wake) ||
-        aul_cond_init(&log->durable_after[1]) || aul_cond_init(&log->writer_free))
+        aul_cond_init(&log->syncer_wake) || aul_cond_init(&log->writer_free))
         return AUL_NO_MEMORY;
     log->next_lsn = 1;
     log->directory = -1;
@@ -65,8 +64,6 @@ void aul_log_destroy(aul_store *store) {
     pthread_mutex_destroy(&log->lock);
     pthread_cond_destroy(&log->written_more);
     pthread_cond_destroy(&log->syncer_wake);
-    pthread_cond_destroy(&log->durable_after[0]);
-    pthread_cond_destroy(&log->durable_after[1]);
     pthread_cond_destroy(&log->writer_free);
 }
 
@@ -119,7 +116,8 @@ void aul_log_fail(aul_store *store, int os_errno) {
         aul_page_cache_drop_above(store->cache, durable);
     }
     pthread_cond_broadcast(&log->written_more);
-    for (int i = 0; i < 2; i++) pthread_cond_broadcast(&log->durable_after[i]);
+    for (aul_log_waiter *waiter = log->waiting; waiter; waiter = waiter->after)
+        pthread_cond_signal(&waiter->wake);
 }
 
 int aul_log_refuse_failed(aul_store *store, aul_error *error) {
@@ -189,6 +187,11 @@ static void raise_visible(aul_log *log, u64 lsn) {
 
 static int sync_logged(aul_store *store);
 
+/* Whether somebody waits for a sync that is still to come. */
+static bool is_wanted(const aul_log *log) {
+    return log->waiting_last && log->waiting_last->lsn > atomic_load(&log->durable);
+}
+
 /* Leads while commits queue up: it needs no interpreter to come back to and so starts the next
  * round at once, where a waiter would have to wake up first. */
 static void *run_syncer(void *argument) {
@@ -196,8 +199,7 @@ static void *run_syncer(void *argument) {
     aul_log *log = &store->log;
     pthread_mutex_lock(&log->lock);
     while (!log->syncer_stop) {
-        bool wanted = log->waiters[0] + log->waiters[1] > 0 && !log->failed;
-        if (wanted && !log->syncing && log->logged > atomic_load(&log->durable))
+        if (is_wanted(log) && !log->failed && !log->syncing)
             sync_logged(store);
         else
             pthread_cond_wait(&log->syncer_wake, &log->lock);
@@ -225,14 +227,28 @@ static void pass_lead(aul_store *store) {
     if (log->syncer_running)
         pthread_cond_signal(&log->syncer_wake);
     else
-        pthread_cond_signal(&log->durable_after[(log->sync_round + 1) & 1]);
+        pthread_cond_signal(&log->waiting_last->wake);
 }
 
-/* Those who waited for a round wake each other, one after the other: awake all at once they would
- * only queue for log.lock, and Python's threads then for the interpreter, asleep again. Who wakes
- * up and has to go on waiting passes it on, too. */
-static void wake_next(aul_log *log, int round) {
-    if (log->to_wake[round]) pthread_cond_signal(&log->durable_after[round]);
+/* Who waits is woken by the one before, and wakes the next: awake all at once they would only queue
+ * for log.lock, and Python's threads then for the interpreter, asleep again. */
+static void wake_first(aul_log *log) {
+    aul_log_waiter *first = log->waiting;
+    if (first && first->lsn <= atomic_load(&log->durable)) pthread_cond_signal(&first->wake);
+}
+
+static void join_waiting(aul_log *log, aul_log_waiter *waiter) {
+    aul_log_waiter *before = log->waiting_last;
+    while (before && before->lsn > waiter->lsn) before = before->before;
+    waiter->before = before;
+    waiter->after = before ? before->after : log->waiting;
+    *(before ? &before->after : &log->waiting) = waiter;
+    *(waiter->after ? &waiter->after->before : &log->waiting_last) = waiter;
+}
+
+static void leave_waiting(aul_log *log, aul_log_waiter *waiter) {
+    *(waiter->before ? &waiter->before->after : &log->waiting) = waiter->after;
+    *(waiter->after ? &waiter->after->before : &log->waiting_last) = waiter->before;
 }
 
 /* Takes the turn at syncing: all that is written, and what is logged is written first. Called
@@ -240,10 +256,8 @@ static void wake_next(aul_log *log, int round) {
 static int sync_logged(aul_store *store) {
     aul_log *log = &store->log;
     log->syncing = true;
-    log->sync_round++;
-    log->sync_target = UINT64_MAX; /* until it is known: who comes meanwhile may be in it */
     int status = aul_log_write(store);
-    u64 target = log->sync_target = log->written, target_bytes = log->written_bytes;
+    u64 target = log->written, target_bytes = log->written_bytes;
     aul_segment *head = log->sync_head, *last = log->write_head;
     u64 last_written = last ? last->written : 0;
     int failed = 0;
@@ -276,9 +290,8 @@ static int sync_logged(aul_store *store) {
         }
     }
     log->syncing = false;
-    log->to_wake[log->sync_round & 1] = log->waiters[log->sync_round & 1];
-    wake_next(log, log->sync_round & 1);
-    if (log->waiters[(log->sync_round + 1) & 1]) pass_lead(store);
+    wake_first(log);
+    if (is_wanted(log)) pass_lead(store);
     if (!log->failed && head != last) aul_keeper_wake(store);
     return log->failed ? AUL_FAILED : AUL_OK;
 }
@@ -299,6 +312,19 @@ int aul_log_wait_written(aul_store *store, u64 lsn, aul_error *error) {
     return status;
 }
 
+/* Waits for a sync that another leads, until `deadline`. Called and left with log.lock held. */
+static bool wait_in_line(aul_store *store, u64 lsn, u64 deadline) {
+    aul_log *log = &store->log;
+    aul_log_waiter self = {.lsn = lsn};
+    if (aul_cond_init(&self.wake)) return false;
+    join_waiting(log, &self);
+    bool in_time = aul_wait_until(store, &self.wake, &log->lock, deadline);
+    leave_waiting(log, &self);
+    wake_first(log);
+    pthread_cond_destroy(&self.wake);
+    return in_time;
+}
+
 int aul_log_wait_durable(aul_store *store, u64 lsn, u32 wait_ms, aul_error *error) {
     aul_log *log = &store->log;
     u64 deadline = 0;
@@ -315,14 +341,7 @@ int aul_log_wait_durable(aul_store *store, u64 lsn, u32 wait_ms, aul_error *erro
         }
         if (!deadline)
             deadline = store->disk->monotonic(store->disk->context) + wait_ms * 1000000ull;
-        /* Who is in the sync under way waits for its end; who came later, for a turn to lead. */
-        int round = (log->sync_round + (lsn <= log->sync_target ? 0 : 1)) & 1;
-        log->waiters[round]++;
-        bool in_time = aul_wait_until(store, &log->durable_after[round], &log->lock, deadline);
-        log->waiters[round]--;
-        if (log->to_wake[round] && atomic_load(&log->durable) >= lsn) log->to_wake[round]--;
-        wake_next(log, round);
-        if (!in_time) {
+        if (!wait_in_line(store, lsn, deadline)) {
             status = aul_fail(error, AUL_PENDING, "not durable yet");
             if (error) error->lsn = lsn;
             break;

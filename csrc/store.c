@@ -190,13 +190,13 @@ static char *join(aul_disk *disk, const char *path, const char *name) {
     return joined;
 }
 
-static int new_store(const char *path, const aul_options *options, aul_store **out,
-                     aul_error *error) {
+static int new_store(const aul_disk *disk, const char *path, const aul_options *options,
+                     aul_store **out, aul_error *error) {
     if (strlen(path) + 64 > AUL_PATH_BYTES)
         return aul_fail(error, AUL_INPUT, "the path is too long");
     aul_store *store = calloc(1, sizeof *store);
     if (!store) return aul_fail(error, AUL_NO_MEMORY, "no memory for a volume");
-    memcpy(&store->disk_table, aul_disk_posix(), sizeof store->disk_table);
+    memcpy(&store->disk_table, disk, sizeof store->disk_table);
     store->disk = &store->disk_table;
     store->fork_generation = aul_fork_generation();
     store->read_only = options->read_only != 0;
@@ -308,11 +308,12 @@ static void tear_down(aul_store *store) {
     store->path = store->log_path = NULL;
 }
 
-int aul_open(const char *path, const aul_options *options, aul_store **out, aul_error *error) {
+int aul_open_on(const aul_disk *disk, const char *path, const aul_options *options,
+                aul_store **out, aul_error *error) {
     aul_store *store = NULL;
     *out = NULL;
     int status = check_options(options, error);
-    if (!status) status = new_store(path, options, &store, error);
+    if (!status) status = new_store(disk, path, options, &store, error);
     if (status) return status;
     u64 started = store->disk->monotonic(store->disk->context);
     if (aul_log_init(store) || aul_files_init(&store->files, store->disk, store->log_path) ||
@@ -340,6 +341,10 @@ int aul_open(const char *path, const aul_options *options, aul_store **out, aul_
     aul_keeper_wake(store); /* what recovery found unsealed */
     *out = store;
     return AUL_OK;
+}
+
+int aul_open(const char *path, const aul_options *options, aul_store **out, aul_error *error) {
+    return aul_open_on(aul_disk_posix(), path, options, out, error);
 }
 
 /* Closing */

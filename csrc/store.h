@@ -46,6 +46,14 @@ typedef struct {
     u64 entries, truncates;
 } aul_log_batch;
 
+/* One thread that waits until its commit is durable; it lives on that thread's stack. */
+typedef struct aul_log_waiter aul_log_waiter;
+struct aul_log_waiter {
+    u64 lsn;
+    pthread_cond_t wake;
+    aul_log_waiter *before, *after;
+};
+
 typedef struct {
     /* The writer's place. `writer` is 1 while somebody has it. */
     _Atomic u32 writer, writer_waiters;
@@ -59,13 +67,11 @@ typedef struct {
     bool started;             /* this session's epoch is raised */
     int directory;            /* open before a file is made in it: its sync needs no other */
 
-    pthread_mutex_t lock;            /* guards what follows */
-    pthread_cond_t written_more;     /* a turn of writing is over */
-    pthread_cond_t durable_after[2]; /* the end of an odd, an even round of syncing */
-    u64 sync_round, sync_target;     /* the round under way, and the LSN it makes durable */
-    u32 waiters[2], to_wake[2];      /* for each of the two; of a round that is over */
-    bool sync_promised;              /* the keeper knows of unsynced commits */
-    pthread_t syncer;                /* leads where commits queue up; made when they first do */
+    pthread_mutex_t lock;                   /* guards what follows */
+    pthread_cond_t written_more;            /* a turn of writing is over */
+    aul_log_waiter *waiting, *waiting_last; /* for their LSNs to become durable, lowest first */
+    bool sync_promised;                     /* the keeper knows of unsynced commits */
+    pthread_t syncer; /* leads where commits queue up; made when they first do */
     pthread_cond_t syncer_wake;
     bool syncer_running, syncer_stop;
     u64 logged; /* last commit LSN in an image or a file */
@@ -90,7 +96,8 @@ typedef struct {
     pthread_cond_t wake;
     _Atomic bool stop;
     bool work;
-    u64 unlisted; /* segments sealed since the manifest was last written */
+    u64 unlisted;           /* segments sealed since the manifest was last written */
+    u64 oldest_unsynced_ns; /* when commits that are written and not synced were first seen, or 0 */
 } aul_keeper;
 
 #define AUL_STATE_OPEN 0
@@ -131,7 +138,11 @@ struct aul_store {
     size_t tx_frame_count, tx_frame_capacity;
 };
 
-/* store.c: every public call is between enter and leave. Enter fails on a closed or forked
+/* store.c: aul_open on another disk than the operating system's. The table is copied, its context
+ * has to outlive the store. */
+int aul_open_on(const aul_disk *disk, const char *path, const aul_options *options, aul_store **out,
+                aul_error *error);
+/* Every public call is between enter and leave. Enter fails on a closed or forked
  * handle. */
 int aul_store_enter(aul_store *store, aul_error *error);
 void aul_store_leave(aul_store *store);
@@ -184,6 +195,9 @@ int aul_start_epoch(aul_store *store, aul_error *error);
 int aul_keeper_start(aul_store *store);
 void aul_keeper_stop(aul_store *store);
 void aul_keeper_wake(aul_store *store);
+/* One round of the thread's work; on a disk without threads the caller's to call. Returns whether
+ * there is something to do again in a while. */
+bool aul_keeper_work(aul_store *store);
 /* Seals one full, durable segment. */
 int aul_keeper_seal(aul_store *store, aul_segment *segment, aul_error *error);
 

@@ -28,7 +28,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "p50_us": ("p50 µs", "{:,.0f}"),
     "p99_us": ("p99 µs", "{:,.0f}"),
     "changes_per_s_with_preparing": ("with preparing", "{:,.0f}"),
-    "syncs_per_commit": ("syncs/commit", "{:.3f}"),
+    "syncs_per_commit": ("syncs/commit", "{:.4f}"),
     "disk_write_bytes_per_commit": ("bytes written/commit", "{:,.0f}"),
     "log_bytes_per_commit": ("log bytes/commit", "{:,.0f}"),
     "log_bytes_per_byte": ("log bytes/byte", "{:.4f}"),
