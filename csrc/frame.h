@@ -66,6 +66,11 @@ static inline u64 aul_frame_bytes(u32 payload_bytes) {
 void aul_frame_encode(u8 *to, const aul_frame *frame, const u8 file_id[AUL_ID_BYTES], u64 offset);
 /* Parses and checks a frame's header, not its payload. AUL_CORRUPT when it is none. */
 int aul_frame_decode(const u8 *from, const u8 file_id[AUL_ID_BYTES], u64 offset, aul_frame *out);
+/* An id under which the frame's header has the checksum that it says. When the header is whole,
+ * it stands in for the id of a file whose header is lost: all placed checksums depend on the
+ * checksum of the id alone, so under it those of the file's other frames and of its trailer fit,
+ * and no others. Of this frame's own header it proves nothing. */
+void aul_frame_stand_in_id(const u8 *header, u64 offset, u8 file_id[AUL_ID_BYTES]);
 
 static inline u32 aul_batch_header_bytes(u32 note_bytes) {
     return (u32)aul_round_up(AUL_BATCH_HEADER + note_bytes, 8);

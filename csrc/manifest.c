@@ -32,6 +32,7 @@ static const char MAGIC[8] = "AULMANIF";
 #define STATE_SEALED 1u
 #define STATE_BOUNDED 2u
 #define PATH_MAX_BYTES 4096
+#define IN_FLIGHT_LSNS_MAX (1ull << 32) /* commits count their records in 32 bits */
 
 static void encode_segment(u8 *at, const aul_segment *segment) {
     const aul_summary *summary = &segment->summary;
@@ -153,7 +154,9 @@ static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out,
     u64 branches = get32(at + 112), segments = get32(at + 116);
     u32 size = out->page_size;
     bool sized = size >= AUL_PAGE_SIZE_MIN && size <= AUL_PAGE_SIZE_MAX && (size & (size - 1)) == 0;
-    if (!sized || get64(at + 24) != bytes ||
+    /* Recovery goes on above it: a wrong one would assign LSNs again that somebody saw. */
+    bool limited = out->in_flight_lsns >= 1 && out->in_flight_lsns <= IN_FLIGHT_LSNS_MAX;
+    if (!sized || !limited || get64(at + 24) != bytes ||
         HEADER_BYTES + branches * AUL_BRANCH_BYTES + segments * SEGMENT_BYTES != bytes)
         return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s", damaged);
     const u8 *from = at + HEADER_BYTES;

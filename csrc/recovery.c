@@ -5,9 +5,10 @@
  * that follow them by their headers. It ends at the first place with no valid frame, at LSN e.
  * That is
  *   corruption, exactly when something valid says that e was durable: a frame's durable_before
- *   in this segment or a later one of the chain's epoch, a sealed segment, the manifest; then
+ *   or a trailer in this segment or a later one of the chain's epoch, the manifest; then
  *   opening fails and names the place; the torn tail, otherwise: all from e on is cut,
  *   good-looking frames included, down to the last complete batch, at LSN L.
+ * Only what is not there says nothing: evidence that could not be read fails the opening, too.
  * What lies above D, the highest durable_before found, may be in the page cache and not on the
  * disk: it is written again into a new segment and synced before anybody sees it. Then a branch
  * point of kind CUT is logged behind it, above every LSN that the dead writer may have assigned,
@@ -23,6 +24,7 @@
 #include "store.h"
 
 #define READ_ONLY_TRIES 5 /* a writer may replace the manifest while we look */
+#define ANCHORS_MAX 8     /* frames that a segment without a header is asked by */
 
 /* One unsealed segment as the scan left it. */
 typedef struct {
@@ -45,7 +47,8 @@ typedef struct {
     u64 next_lsn;    /* e: the LSN after the last valid frame */
     u64 last_commit; /* L */
     u64 last_time_ns, end_pages;
-    u64 limit; /* a read-only open looks no further */
+    u64 limit;         /* a read-only open looks no further */
+    u64 dropped_bytes; /* of later files, once the log is found torn */
     bool torn;
     bool batch_may_be_open; /* while the log is read; not in a segment that recovery makes */
     aul_scan scan;          /* of the last segment read: its batch may go on in the next */
@@ -199,7 +202,8 @@ static int find_open_batch(recovery *r, aul_scan *carrier, aul_error *error) {
             aul_scan_close(&scan);
         }
         aul_files_release(&store->files, before);
-        if (status && status != AUL_CORRUPT) return status; /* corrupt: no batch begins here */
+        /* corrupt, or no frame at all: no batch begins here */
+        if (status && status != AUL_CORRUPT && status != AUL_END) return status;
         carrier->batch_left = AUL_UNKNOWN_LEFT;
     }
     return AUL_OK;
@@ -258,59 +262,122 @@ static int scan_segment(recovery *r, aul_segment *segment, u64 bound, aul_error 
     return status == AUL_CORRUPT || status == AUL_END ? AUL_OK : status;
 }
 
+/* A directory that has a segment's name: no file of ours. */
+static bool is_directory(int status, const aul_error *failure) {
+    return status == AUL_IO && failure->os_errno == EISDIR;
+}
+
+/* Does the segment say by its trailer, or by a frame behind the place, that e was durable? */
+static int ask_segment(recovery *r, aul_segment *segment, aul_scan *scan, bool *found,
+                       u64 *used_end, aul_error *error) {
+    aul_summary summary;
+    aul_error failure = {0};
+    int status = aul_run_read_trailer(&r->store->files, segment, &summary, &failure);
+    if (status && status != AUL_CORRUPT) {
+        if (error) *error = failure;
+        return status;
+    }
+    *found = status == AUL_OK && summary.last_lsn >= r->next_lsn;
+    return *found ? AUL_OK : aul_scan_find_evidence(scan, r->next_lsn, found, used_end, error);
+}
+
+/* The same of a segment whose header, and with it the file id, is lost. */
+static int ask_headless(recovery *r, aul_segment *segment, aul_scan *scan, bool *found,
+                        u64 *used_end, aul_error *error) {
+    u64 offset = AUL_BLOCK;
+    memset(segment->id, 0, AUL_ID_BYTES);
+    /* Whatever comes of it: how much is there. */
+    int status = aul_scan_find_evidence(scan, UINT64_MAX, found, used_end, error);
+    /* Ids differ only where a frame is damaged, or data looks like one: not for ever, then. */
+    for (int i = 0; i < ANCHORS_MAX && !status && !*found; i++) {
+        u8 id[AUL_ID_BYTES];
+        bool anchored;
+        status = aul_scan_find_anchor(scan, &offset, id, &anchored, error);
+        if (status || !anchored) break;
+        memcpy(segment->id, id, AUL_ID_BYTES);
+        status = ask_segment(r, segment, scan, found, used_end, error);
+    }
+    return status;
+}
+
+/* Reads the header of a file that has a segment's name: AUL_CORRUPT when it is none, or says
+ * something else than the name. */
+static int read_named_header(recovery *r, aul_segment *segment, aul_error *error) {
+    u8 block[AUL_BLOCK];
+    aul_segment named = {.first_lsn = segment->first_lsn, .epoch = segment->epoch};
+    int status = aul_files_read(&r->store->files, segment, block, AUL_BLOCK, 0, error);
+    if (!status) status = aul_segment_decode_header(block, segment, error);
+    if (!status && (segment->first_lsn != named.first_lsn || segment->epoch != named.epoch))
+        status = AUL_CORRUPT;
+    segment->first_lsn = named.first_lsn;
+    segment->epoch = named.epoch;
+    return status;
+}
+
+/* Does a later file of the log say that e was durable? When nothing does, it is dropped. */
+static int ask_later(recovery *r, aul_segment *later, bool *found, aul_error *error) {
+    aul_store *store = r->store;
+    aul_error failure = {0};
+    int file, status = read_named_header(r, later, &failure);
+    bool headless = status == AUL_CORRUPT;
+    if (is_directory(status, &failure)) return AUL_OK;
+    /* AUL_CORRUPT the second time: there is no such file any more. */
+    if (!status || headless)
+        status = aul_files_acquire(&store->files, later, false, &file, &failure);
+    if (status && status != AUL_CORRUPT && error) *error = failure;
+    if (status) return status == AUL_CORRUPT ? AUL_OK : status;
+    u64 size = 0, used_end = AUL_BLOCK;
+    aul_scan scan = {.buffer = NULL};
+    int failed = store->disk->size(store->disk->context, file, &size);
+    if (failed)
+        status = aul_fail_os(error, failed, "looking at the size of a log segment", later->name);
+    else if (memcmp(later->volume_id, store->manifest.volume_id, AUL_ID_BYTES) == 0)
+        status =
+            aul_scan_open(&scan, store->disk, later, file, aul_max(size, AUL_BLOCK), NULL, error);
+    if (scan.buffer) {
+        status = (headless ? ask_headless : ask_segment)(r, later, &scan, found, &used_end, error);
+        aul_scan_close(&scan);
+    }
+    aul_files_release(&store->files, later);
+    r->dropped_bytes += used_end - AUL_BLOCK;
+    return status;
+}
+
+/* LSN e was durable and is not where the log ends. The segment that should begin with it, if it is
+ * there, has been found unfit to follow: then that is the damaged one. */
+static int tell_damage(const recovery *r, const aul_segment *segment, u64 offset,
+                       aul_error *error) {
+    aul_segment next = {.first_lsn = r->next_lsn, .epoch = segment->epoch};
+    aul_segment_set_name(&next);
+    if (strcmp(next.name, segment->name) != 0 && has_name(r, next.name))
+        return corrupt(&next, 0, r->next_lsn, "a damaged header", error);
+    return corrupt(segment, offset, r->next_lsn, "a damaged or missing frame", error);
+}
+
 /* The log ends in `segment` at LSN e. Was e durable? Looks through the rest of this segment and
- * through all later ones. */
+ * through all later ones. What cannot be read may hold the evidence: then there is no verdict. */
 static int judge(recovery *r, const aul_segment *segment, u64 offset, bool look_here,
                  aul_error *error) {
     aul_store *store = r->store;
-    u64 e = r->next_lsn;
-    bool found = r->durable >= e;
-    aul_summary own;
-    aul_error no_trailer;
-    if (!found && look_here &&
-        aul_run_read_trailer(&store->files, r->tail[r->tail_count - 1].segment, &own,
-                             &no_trailer) == AUL_OK)
-        found = own.last_lsn >= e;
+    bool found = r->durable >= r->next_lsn;
+    int status = AUL_OK;
     if (!found && look_here) {
-        u64 used_end;
-        int status = aul_scan_find_evidence(&r->scan, e, &found, &used_end, error);
-        if (status) return status;
-        r->tail[r->tail_count - 1].used_end = used_end;
+        tail_segment *tail = &r->tail[r->tail_count - 1];
+        status = ask_segment(r, tail->segment, &r->scan, &found, &tail->used_end, error);
     }
-    for (size_t i = 0; i < r->name_count && !found; i++) {
+    for (size_t i = 0; i < r->name_count && !found && !status; i++) {
         aul_segment later = {.file = -1, .page_size = store->page_size};
-        u8 block[AUL_BLOCK];
         if (!aul_segment_parse_name(r->names[i], &later.first_lsn, &later.epoch)) continue;
         if (later.first_lsn <= segment->first_lsn || later.epoch < segment->epoch ||
             later.epoch > store->manifest.epoch)
             continue;
+        memcpy(later.volume_id, store->manifest.volume_id, AUL_ID_BYTES);
         aul_segment_set_name(&later);
-        aul_error ignored; /* a file that is no segment is no evidence */
-        int status = aul_files_read(&store->files, &later, block, AUL_BLOCK, 0, &ignored);
-        u64 named_lsn = later.first_lsn, named_epoch = later.epoch;
-        if (!status) status = aul_segment_decode_header(block, &later, &ignored);
-        if (!status && (later.first_lsn != named_lsn || later.epoch != named_epoch ||
-                        memcmp(later.volume_id, store->manifest.volume_id, AUL_ID_BYTES) != 0))
-            status = AUL_CORRUPT;
-        aul_summary summary;
-        if (!status && aul_run_read_trailer(&store->files, &later, &summary, &ignored) == AUL_OK)
-            found = summary.last_lsn >= e;
-        int file;
-        u64 size;
-        if (!status && !found &&
-            aul_files_acquire(&store->files, &later, false, &file, &ignored) == AUL_OK) {
-            aul_scan scan;
-            u64 used_end;
-            if (!store->disk->size(store->disk->context, file, &size) &&
-                aul_scan_open(&scan, store->disk, &later, file, size, NULL, &ignored) == AUL_OK) {
-                status = aul_scan_find_evidence(&scan, e, &found, &used_end, error);
-                aul_scan_close(&scan);
-            }
-            aul_files_release(&store->files, &later);
-        }
+        status = ask_later(r, &later, &found, error);
         aul_files_forget(&store->files, &later);
     }
-    if (found) return corrupt(segment, offset, e, "a damaged or missing frame", error);
+    if (status) return status;
+    if (found) return tell_damage(r, segment, offset, error);
     r->torn = true;
     return AUL_OK;
 }
@@ -327,8 +394,11 @@ static int find_next(recovery *r, const aul_segment *last, aul_segment **next, a
     aul_segment_set_name(candidate);
     int status = AUL_END;
     if (has_name(r, candidate->name) && strcmp(candidate->name, last->name) != 0) {
-        status = aul_files_read(&store->files, candidate, block, AUL_BLOCK, 0, error);
-        if (!status) status = aul_segment_decode_header(block, candidate, error);
+        aul_error failure = {0};
+        status = aul_files_read(&store->files, candidate, block, AUL_BLOCK, 0, &failure);
+        if (!status) status = aul_segment_decode_header(block, candidate, &failure);
+        if (is_directory(status, &failure)) status = AUL_END;
+        if (status && error) *error = failure;
         if (!status && (memcmp(candidate->previous_id, last->id, AUL_ID_BYTES) != 0 ||
                         candidate->first_lsn != r->next_lsn || candidate->epoch != last->epoch ||
                         candidate->page_size != store->page_size ||
@@ -424,7 +494,8 @@ static int read_log(recovery *r, aul_error *error) {
         status = find_next(r, last, &next, error);
         if (status || !next) break;
         status = append_to_index(r, next, error);
-        if (status) {
+        if (status) { /* its file is open since its header was read */
+            aul_files_forget(&store->files, next);
             aul_segment_free(store->disk, next);
             break;
         }
@@ -529,7 +600,18 @@ typedef struct {
     u8 *bytes; /* frames, headers still the old ones */
     size_t count, capacity;
     u64 first_lsn, last_lsn, records;
+    u64 entries, commits, truncates; /* what the footer has to hold */
 } kept_tail;
+
+/* What of a part lies in (durable, last]. */
+static void count_kept(kept_tail *kept, const aul_part *part, u64 durable, u64 last) {
+    for (size_t i = 0; i < part->entry_count; i++)
+        kept->entries += part->entries[i].lsn > durable && part->entries[i].lsn <= last;
+    for (size_t i = 0; i < part->commit_count; i++)
+        kept->commits += part->commits[i].lsn > durable && part->commits[i].lsn <= last;
+    for (size_t i = 0; i < part->truncate_count; i++)
+        kept->truncates += part->truncates[i].lsn > durable && part->truncates[i].lsn <= last;
+}
 
 static int keep_frame(recovery *r, aul_scan *scan, kept_tail *kept, aul_error *error) {
     u64 bytes = aul_frame_bytes(scan->frame.payload_bytes);
@@ -551,6 +633,7 @@ static int keep_tail(recovery *r, u64 durable, u64 last, kept_tail *kept, aul_er
     for (size_t i = 0; i < r->tail_count && !status && kept->last_lsn < last; i++) {
         tail_segment *tail = &r->tail[i];
         if (tail->last_lsn <= durable) continue;
+        count_kept(kept, tail->segment->part, durable, last);
         aul_scan scan = {.buffer = NULL};
         status = aul_scan_open(&scan, r->store->disk, tail->segment, tail->segment->file,
                                tail->frames_end, carried.in_batch ? &carried : NULL, error);
@@ -580,7 +663,7 @@ static int secure_tail(recovery *r, const kept_tail *kept, aul_error *error) {
     aul_store *store = r->store;
     aul_log *log = &store->log;
     aul_segment *segment;
-    u64 footer = aul_run_footer_bytes(kept->records, kept->records, kept->records);
+    u64 footer = aul_run_footer_bytes(kept->entries, kept->commits, kept->truncates);
     u64 capacity = aul_round_up(AUL_BLOCK + kept->count + footer, AUL_BLOCK);
     log->next_lsn = kept->first_lsn;
     int status = aul_log_new_segment(store, capacity, capacity, false, &segment, error);
@@ -623,23 +706,35 @@ static int secure_tail(recovery *r, const kept_tail *kept, aul_error *error) {
     return AUL_OK;
 }
 
-/* Files in log/ that are no part of the volume: what was cut, spares, what an interrupted
- * recovery left. With `newer_only` just those that no manifest can ever have named: the old
- * segments are still the only copy of the log's tail. */
+/* A directory: it stays, whatever its name. Not every system says EISDIR when one is unlinked. */
+static bool is_directory_there(aul_disk *disk, int failed, const char *path) {
+    int file, opened;
+    if (failed == EISDIR) return true;
+    if (failed != EPERM) return false;
+    opened = disk->open(disk->context, path, AUL_DISK_WRITE, &file);
+    if (!opened) disk->close(disk->context, file);
+    return opened == EISDIR;
+}
+
+/* Files in log/ named like ours that are no part of the volume: what was cut, spares, what an
+ * interrupted recovery left. What has another name is not ours to remove. With `newer_only` just
+ * those that no manifest can ever have named: the old segments are still the only copy of the
+ * log's tail. */
 static int remove_strays(recovery *r, bool newer_only, aul_error *error) {
     aul_store *store = r->store;
     aul_segment_list *list = store->index.list;
     for (size_t i = 0; i < r->name_count; i++) {
         u64 first_lsn, epoch;
-        bool known = newer_only && aul_segment_parse_name(r->names[i], &first_lsn, &epoch) &&
-                     epoch <= store->manifest.epoch;
+        bool is_segment = aul_segment_parse_name(r->names[i], &first_lsn, &epoch);
+        bool known = newer_only && is_segment && epoch <= store->manifest.epoch;
+        known |= !is_segment && strcmp(r->names[i], "spare") != 0;
         for (size_t s = 0; s < list->count && !known; s++)
             known = strcmp(list->items[s]->name, r->names[i]) == 0;
         if (known || !r->names[i][0]) continue;
         char path[AUL_PATH_BYTES];
         aul_files_path(&store->files, r->names[i], path, sizeof path);
         int failed = store->disk->unlink(store->disk->context, path);
-        if (failed && failed != ENOENT)
+        if (failed && failed != ENOENT && !is_directory_there(store->disk, failed, path))
             return aul_fail_os(error, failed, "removing a file that is no part of the log", path);
     }
     return AUL_OK;
@@ -690,21 +785,53 @@ static int log_cut(recovery *r, aul_error *error) {
     return status;
 }
 
-/* Bytes behind the last commit that is kept: what was torn, not the footer of a segment that was
- * sealed after the manifest was written. */
-static void count_cut(recovery *r, u64 last) {
-    aul_store *store = r->store;
+/* Whether what is behind the segment's frames is the footer that they make, or pieces of it: a
+ * crash in the middle of sealing. The trailer is left out, it says more than is known here. */
+static int is_footer(recovery *r, const tail_segment *tail, bool *is, aul_error *error) {
+    aul_disk *disk = r->store->disk;
+    aul_segment *segment = tail->segment;
+    aul_summary summary = {.log_end = tail->frames_end};
+    u64 start = aul_round_up(tail->frames_end, AUL_BLOCK);
+    size_t gap = (size_t)(start - tail->frames_end), bytes, done = 0;
+    u8 *built, *found = NULL;
+    int status = aul_run_build(disk, segment, segment->part, &summary, &built, &bytes);
+    if (!status && !(found = aul_alloc(disk, gap + bytes))) status = AUL_NO_MEMORY;
+    if (status) status = aul_fail(error, status, "no memory to look at the log's tail");
+    if (!status) {
+        int failed =
+            aul_disk_read(disk, segment->file, found, gap + bytes, tail->frames_end, &done);
+        if (failed) status = aul_fail_os(error, failed, "reading the log", segment->name);
+    }
+    bool some = false, other = tail->used_end > start + bytes;
+    for (size_t i = 0; i < done && !status && i < gap + bytes - AUL_TRAILER_BYTES; i++) {
+        some |= found[i] != 0;
+        other |= found[i] != 0 && (i < gap || found[i] != built[i - gap]);
+    }
+    *is = some && !other;
+    aul_release(disk, built);
+    aul_release(disk, found);
+    return status;
+}
+
+/* Bytes behind the last commit that is kept: what was torn, and the later files. No footer, for
+ * that can be made again. */
+static int count_cut(recovery *r, u64 last, aul_error *error) {
+    aul_store_info *info = &r->store->info;
+    info->cut_bytes = r->dropped_bytes;
     for (size_t i = 0; i < r->tail_count; i++) {
         const tail_segment *tail = &r->tail[i];
-        aul_summary summary;
-        aul_error ignored;
         u64 kept = tail->last_lsn <= last ? tail->frames_end : tail->whole_end;
         u64 end = aul_max(tail->used_end, tail->frames_end);
-        bool sealed =
-            aul_run_read_trailer(&store->files, tail->segment, &summary, &ignored) == AUL_OK;
-        if (sealed && summary.log_end == tail->frames_end) end = tail->frames_end;
-        if (end > kept) store->info.cut_bytes += end - kept;
+        if (end > tail->frames_end) {
+            bool footer;
+            int status = is_footer(r, tail, &footer, error);
+            if (status) return status;
+            if (footer) end = tail->frames_end;
+        }
+        if (end > kept) info->cut_bytes += end - kept;
     }
+    if (info->cut_bytes) info->cut_lsn = last + 1;
+    return AUL_OK;
 }
 
 /* Everything above D is secured in a new epoch, a cut is logged, and the manifest made to say
@@ -715,10 +842,12 @@ static int mend(recovery *r, aul_error *error) {
     u64 durable = r->durable, last = r->last_commit;
     kept_tail kept;
     aul_segment *segment;
+    if (last >= UINT64_MAX - store->manifest.in_flight_lsns)
+        return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, last, "no LSN is left above %llu",
+                           (unsigned long long)last);
     int status = keep_tail(r, durable, last, &kept, error);
+    if (!status) status = count_cut(r, last, error);
     if (!status) {
-        count_cut(r, last);
-        if (store->info.cut_bytes) store->info.cut_lsn = last + 1;
         cut_index(r, durable);
         status = remove_strays(r, true, error);
     }
@@ -741,6 +870,9 @@ static int mend(recovery *r, aul_error *error) {
     if (!status) status = log_cut(r, error);
     u64 epoch = store->manifest.epoch;
     if (!status) status = aul_store_write_manifest(store, 0, error);
+    /* That made the names durable, the secured segment's too, which no commit syncs. */
+    for (size_t i = 0; i < store->index.list->count && !status; i++)
+        store->index.list->items[i]->name_unsynced = false;
     if (!status) status = aul_lock_publish(store, error);
     if (!status) status = remove_dead(r, epoch, error);
     return status;
@@ -818,7 +950,8 @@ int aul_recover(aul_store *store, aul_error *error) {
         if (aul_lock_read_durable(store, &told, &alive, NULL) || !alive || i + 1 == READ_ONLY_TRIES)
             break;
         aul_manifest again;
-        if (aul_manifest_read(store->disk, store->path, &again, NULL)) break;
+        int failed = aul_manifest_read(store->disk, store->path, &again, error);
+        if (failed) return failed;
         for (size_t s = 0; s < store->index.list->count; s++) {
             aul_files_forget(&store->files, store->index.list->items[s]);
             aul_segment_free(store->disk, store->index.list->items[s]);
@@ -827,7 +960,8 @@ int aul_recover(aul_store *store, aul_error *error) {
         aul_manifest_free(store->disk, &store->manifest);
         store->manifest = again;
     }
-    if (!status) status = aul_history_path(&store->manifest.history, UINT64_MAX, &store->path_now);
+    if (!status && aul_history_path(&store->manifest.history, UINT64_MAX, &store->path_now))
+        status = aul_fail(error, AUL_NO_MEMORY, "no memory for the history");
     return status;
 }
 

@@ -286,12 +286,26 @@ static int read_fences(aul_files *files, aul_segment *segment, aul_fences **out,
     return status;
 }
 
+/* Refuses a segment that needs a feature which this build does not know: its header says so. That
+ * the header is damaged is for verify to tell, the trailer vouches for what is read. */
+static int check_features(aul_files *files, aul_segment *segment, aul_error *error) {
+    u8 block[AUL_BLOCK];
+    aul_segment header = {.file = -1};
+    aul_error failure = {0};
+    int status = aul_files_read(files, segment, block, AUL_BLOCK, 0, &failure);
+    if (!status) status = aul_segment_decode_header(block, &header, &failure);
+    if (!status || status == AUL_CORRUPT) return AUL_OK;
+    if (error) *error = failure;
+    return status;
+}
+
 int aul_run_load(aul_files *files, aul_segment *segment, const aul_fences **out, aul_error *error) {
     aul_fences *fences = atomic_load_explicit(&segment->fences, memory_order_acquire);
     if (!fences) {
         /* The trailer is checked once more here: it is what vouches for the fences' checksum. */
         aul_summary summary;
-        int status = aul_run_read_trailer(files, segment, &summary, error);
+        int status = check_features(files, segment, error);
+        if (!status) status = aul_run_read_trailer(files, segment, &summary, error);
         if (!status && memcmp(&summary, &segment->summary, sizeof summary) != 0)
             status = aul_fail_at(error, AUL_CORRUPT, segment->name, summary.file_bytes,
                                  segment->first_lsn,

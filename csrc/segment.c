@@ -244,3 +244,47 @@ int aul_scan_find_evidence(aul_scan *scan, u64 lsn, bool *found, u64 *used_end, 
         if (rest[i]) *used_end = offset + done;
     return AUL_OK;
 }
+
+/* Whether the frame at `offset`, whose file id is not known, is the segment's: by epoch, payload,
+ * and its batch's volume id, or else by its place and LSN. */
+static int is_anchor(aul_scan *scan, const u8 *at, u64 offset, u8 id[AUL_ID_BYTES], bool *is,
+                     aul_error *error) {
+    const aul_segment *segment = scan->segment;
+    aul_frame frame;
+    aul_batch batch;
+    size_t have;
+    *is = false;
+    aul_frame_stand_in_id(at, offset, id);
+    if (memcmp(id, segment->id, AUL_ID_BYTES) == 0 || aul_frame_decode(at, id, offset, &frame))
+        return AUL_OK;
+    bool first = frame.flags & AUL_FRAME_FIRST;
+    bool at_start = offset == AUL_BLOCK && frame.first_lsn == segment->first_lsn;
+    if (frame.epoch != segment->epoch || frame.first_lsn < segment->first_lsn ||
+        frame.durable_before >= frame.first_lsn || !(first || at_start))
+        return AUL_OK;
+    u64 bytes = aul_frame_bytes(frame.payload_bytes);
+    int status = fetch(scan, offset, bytes, &at, &have, error);
+    if (status || have < bytes) return status;
+    at += AUL_FRAME_HEADER;
+    if (aul_crc32c(0, at, frame.payload_bytes) != frame.payload_crc) return AUL_OK;
+    *is = !first || (aul_batch_decode(at, frame.payload_bytes, &batch) == AUL_OK &&
+                     batch.first_lsn == frame.first_lsn &&
+                     memcmp(batch.volume_id, segment->volume_id, AUL_ID_BYTES) == 0);
+    return AUL_OK;
+}
+
+int aul_scan_find_anchor(aul_scan *scan, u64 *offset, u8 id[AUL_ID_BYTES], bool *found,
+                         aul_error *error) {
+    *found = false;
+    for (; *offset + AUL_FRAME_HEADER <= scan->end && !*found; *offset += AUL_FRAME_ALIGN) {
+        const u8 *at;
+        size_t have;
+        int status = fetch(scan, *offset, AUL_FRAME_HEADER, &at, &have, error);
+        if (status) return status;
+        if (have < AUL_FRAME_HEADER) break;
+        if (AUL_LIKELY(get32(at) != AUL_FRAME_MAGIC)) continue;
+        status = is_anchor(scan, at, *offset, id, found, error);
+        if (status) return status;
+    }
+    return AUL_OK;
+}

@@ -138,6 +138,11 @@ void aul_scan_seek(aul_scan *scan, u64 offset, u64 lsn);
 /* Looks behind scan->offset for the header of a valid frame that says LSN `lsn` was durable;
  * *found tells. When there is none, *used_end is the end of the last word that is not zero. */
 int aul_scan_find_evidence(aul_scan *scan, u64 lsn, bool *found, u64 *used_end, aul_error *error);
+/* For a segment without a valid header, of which only volume id, first LSN and epoch are known:
+ * looks from *offset on for a frame that shows by itself to be the segment's, and that gives
+ * another stand-in id (frame.h) than the segment has. Then *found, and *id is that id. */
+int aul_scan_find_anchor(aul_scan *scan, u64 *offset, u8 id[AUL_ID_BYTES], bool *found,
+                         aul_error *error);
 void aul_scan_close(aul_scan *scan);
 
 #endif

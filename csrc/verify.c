@@ -17,6 +17,9 @@ struct aul_verification {
     u64 visible; /* when it began: what the active segment is checked up to */
     aul_scan scan;
     bool scanning;
+    /* After the batches read so far; not known behind damage, until the next whole batch. */
+    u64 last_commit, last_time_ns, end_pages;
+    bool state_known;
     aul_verify_report report;
     aul_error problems[PROBLEMS_MAX];
     size_t problem_count, problem_at;
@@ -41,6 +44,34 @@ static int note_failure(aul_verification *v, const aul_segment *segment, int sta
     return status;
 }
 
+/* What a record does to the end of page space. */
+static void follow_end(aul_verification *v, const aul_change *change) {
+    if (change->kind == AUL_TRUNCATE)
+        v->end_pages = aul_min(v->end_pages, change->page);
+    else if (change->kind < AUL_TRUNCATE)
+        v->end_pages = aul_max(v->end_pages, change->page + 1);
+}
+
+/* What the batch says of the volume before and after it, once its last frame is read. */
+static void check_batch(aul_verification *v, aul_segment *segment) {
+    const aul_batch *batch = &v->scan.batch;
+    u64 at = v->scan.frame_offset;
+    if (batch->epoch == 0 || batch->epoch > segment->epoch)
+        add_problem(v, segment, at, batch->last_lsn, "a batch has an epoch that was not yet");
+    if (v->state_known && batch->previous_lsn != v->last_commit)
+        add_problem(v, segment, at, batch->last_lsn,
+                    "a batch follows another commit than the one before it");
+    if (v->state_known && batch->time_ns < v->last_time_ns)
+        add_problem(v, segment, at, batch->last_lsn, "a commit is older than the one before it");
+    if (v->state_known && batch->end_pages != v->end_pages)
+        add_problem(v, segment, at, batch->last_lsn,
+                    "the end of page space is not the one that the records make");
+    v->last_commit = batch->last_lsn;
+    v->last_time_ns = batch->time_ns;
+    v->end_pages = batch->end_pages;
+    v->state_known = true;
+}
+
 static void check_records(aul_verification *v, aul_segment *segment) {
     aul_scan *scan = &v->scan;
     u64 lsn = scan->frame.first_lsn;
@@ -50,8 +81,10 @@ static void check_records(aul_verification *v, aul_segment *segment) {
                               segment->page_size, lsn, segment->record_seed, &change)) {
             add_problem(v, segment, scan->frame_offset + AUL_FRAME_HEADER + at, lsn,
                         "a record is damaged inside a valid frame");
+            v->state_known = false;
             return;
         }
+        follow_end(v, &change);
         at += aul_record_bytes(&change);
         v->report.records++;
     }
@@ -84,12 +117,13 @@ static int check_frames(aul_verification *v, aul_segment *segment, int file, u64
     u64 problems = v->report.problems;
     while (v->scan.next_lsn <= last_lsn && !(status = aul_scan_next(&v->scan, error))) {
         check_records(v, segment);
+        if (!v->scan.in_batch) check_batch(v, segment);
         status = rebuild(v, segment, part, error);
         if (status) return status;
     }
     if (status == AUL_CORRUPT || status == AUL_END) {
         add_problem(v, segment, v->scan.offset, v->scan.next_lsn, "a frame is damaged or missing");
-        v->scan.in_batch = false;
+        v->scan.in_batch = v->state_known = false;
         status = AUL_OK;
     }
     *whole = v->report.problems == problems;
@@ -201,7 +235,10 @@ static int check_segment(aul_verification *v, aul_segment *segment, aul_error *e
     int file;
     aul_error failure = {0};
     int status = aul_files_acquire(&store->files, segment, false, &file, &failure);
-    if (status) return note_failure(v, segment, status, &failure, error);
+    if (status) {
+        v->state_known = false;
+        return note_failure(v, segment, status, &failure, error);
+    }
     aul_part *part = aul_part_new(store->disk);
     if (!part) status = aul_fail(error, AUL_NO_MEMORY, "no memory to verify %s", segment->name);
     if (!status) status = check_header(v, segment, error);
@@ -249,6 +286,7 @@ int aul_verify_open(aul_store *store, aul_verification **out, aul_error *error) 
         v->store = store;
         v->visible = atomic_load(&store->log.visible);
         v->list = aul_page_index_list(&store->index);
+        v->state_known = v->list->count && v->list->items[0]->first_lsn == 1;
         pthread_mutex_lock(&store->log.lock);
         for (size_t i = 0; i < v->list->count; i++) {
             const aul_segment *segment = v->list->items[i];

@@ -138,9 +138,9 @@ def fork_and_linger(path: str) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
+        say("lingers", os.getpid())
         signal.pause()
         os._exit(1)
-    say("lingers", pid)
     sys.stdin.readline()
 
 

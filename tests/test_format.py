@@ -182,6 +182,57 @@ def test_a_newer_segment_is_refused(volume: Path, offset: int, data: bytes) -> N
     assert contents(killed) == before
 
 
+@pytest.mark.parametrize(
+    ("offset", "data"), [(12, struct.pack("<I", 2)), (16, struct.pack("<Q", 1 << 63))]
+)
+def test_a_newer_sealed_segment_is_refused_when_it_is_first_read(
+    volume: Path, offset: int, data: bytes
+) -> None:
+    """A read-only open looks for the newest commit at once; a writer has it from the manifest."""
+    _patched_segment(volume, offset, data)
+    with pytest.raises(aurolog.FormatError, match="newer aurolog"):
+        aurolog.open(volume, read_only=True)
+    with aurolog.open(volume) as db:
+        for read in (
+            lambda db: db[0],
+            lambda db: db.read_many(range(3)),
+            lambda db: db.versions(0),
+            lambda db: db.at(2),
+            lambda db: list(db.log()),
+        ):
+            with pytest.raises(aurolog.FormatError, match="newer aurolog"):
+                read(db)
+        assert not db.verify().ok
+
+
+def test_a_sealed_segment_without_a_header_is_read_and_told(volume: Path) -> None:
+    """List and trailer vouch for what is behind it."""
+    (segment,) = segments(volume)
+    overwrite(segment, 0, bytes(4096))
+    with aurolog.open(volume) as db:
+        assert db[0][:4] == b"last"
+        assert not db.verify().ok
+
+
+@pytest.mark.parametrize("limit", [0, (1 << 32) + 1, (1 << 63), (1 << 64) - 1])
+@pytest.mark.parametrize("clean", [True, False])
+def test_an_in_flight_limit_that_cannot_be_is_damage(volume: Path, limit: int, clean: bool) -> None:
+    """LSNs go on above it after an unclean end: it must not make them begin again."""
+    victim = volume
+    if not clean:
+        with aurolog.open(volume) as db:
+            with db.transaction() as tx:
+                tx.write(0, 0, b"unclean")
+            victim = copy(volume, volume.with_name("killed"))
+    _patched_manifest(victim, 88, struct.pack("<Q", limit))
+    before = contents(victim)
+    for read_only in (False, True):
+        with pytest.raises(aurolog.CorruptionError) as caught:
+            aurolog.open(victim, read_only=read_only)
+        assert caught.value.file == "MANIFEST"
+    assert contents(victim) == before
+
+
 def test_a_manifest_that_lies_is_damage_and_never_a_crash(volume: Path) -> None:
     """Every number of the manifest set to extremes under a right checksum: refused, or read to
     the same pages.

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import random
 import shutil
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Model, assert_same, contents, copy, files_of, flip, random_change, run
+from support import (
+    Model,
+    assert_same,
+    contents,
+    copy,
+    crc32c,
+    files_of,
+    flip,
+    frames,
+    overwrite,
+    random_change,
+    run,
+    segments,
+)
 
 import aurolog
 
@@ -191,6 +205,37 @@ def test_a_sector_lost_or_exchanged_is_seen(path: Path, rng: random.Random) -> N
                     target.write(sector[: len(data) - at])
                 assert _is_found(victim, model, f"{file.name} sector {at}"), f"{file.name} {at}"
                 shutil.rmtree(victim)
+
+
+@pytest.mark.parametrize(
+    ("offset", "what"),
+    [(32, "follows another commit"), (40, "epoch"), (48, "older"), (56, "end of page space")],
+)
+def test_a_batch_that_is_whole_and_says_something_wrong_is_told(
+    tmp_path: Path, offset: int, what: str
+) -> None:
+    """Every checksum fits: only a writer's fault can make such a batch."""
+    with aurolog.open(tmp_path / "live") as db:
+        for number in range(5):
+            with db.transaction() as tx:
+                tx.write(number, 0, b"x")
+        killed = copy(tmp_path / "live", tmp_path / "killed")
+    (segment,) = segments(killed)
+    frame = frames(segment)[2]
+    data = bytearray(segment.read_bytes()[: frame.end])
+    header, payload = frame.offset, frame.offset + 64
+    (value,) = struct.unpack_from("<Q", data, payload + offset)
+    struct.pack_into("<Q", data, payload + offset, value // 2 if offset == 48 else value + 2)
+    struct.pack_into("<I", data, payload, crc32c(bytes(data[payload + 4 : payload + 96])))
+    struct.pack_into("<I", data, header + 8, crc32c(bytes(data[payload:])))
+    place = bytes(data[24:40]) + struct.pack("<Q", header)
+    struct.pack_into("<I", data, header + 4, crc32c(place + bytes(data[header + 8 : payload])))
+    overwrite(segment, 0, bytes(data))
+    with aurolog.open(killed) as db:
+        report = db.verify()
+    assert not report.ok
+    assert what in report.problems[0].what
+    assert report.problems[0].offset == frame.offset
 
 
 def test_files_of_another_volume_are_not_taken(tmp_path: Path) -> None:
