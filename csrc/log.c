@@ -34,7 +34,7 @@ int aul_cond_init(pthread_cond_t *condition) {
 bool aul_wait_until(aul_store *store, pthread_cond_t *condition, pthread_mutex_t *lock,
                     u64 deadline) {
     u64 now = store->disk->monotonic(store->disk->context);
-    if (now >= deadline) return false;
+    if (now >= deadline || !store->disk->threads) return false; /* without them nobody wakes us */
 #if defined(__APPLE__)
     u64 left = deadline - now;
     struct timespec time = {.tv_sec = (time_t)(left / 1000000000u),
@@ -222,7 +222,7 @@ void aul_log_stop_syncer(aul_store *store) {
 /* Has somebody lead the next round: the syncing thread, or one of those who wait for it. */
 static void pass_lead(aul_store *store) {
     aul_log *log = &store->log;
-    if (!log->syncer_running && !log->syncer_stop)
+    if (!log->syncer_running && !log->syncer_stop && store->disk->threads)
         log->syncer_running = pthread_create(&log->syncer, NULL, run_syncer, store) == 0;
     if (log->syncer_running)
         pthread_cond_signal(&log->syncer_wake);

@@ -126,7 +126,9 @@ static int sync_parent(aul_store *store, aul_error *error) {
                   : AUL_OK;
 }
 
-static int find_any(void *argument, const char *name) {
+static int find_segment(void *argument, const char *name) {
+    u64 first_lsn, epoch;
+    if (!aul_segment_parse_name(name, &first_lsn, &epoch)) return 0;
     snprintf(argument, 256, "%s", name);
     return EEXIST;
 }
@@ -134,7 +136,7 @@ static int find_any(void *argument, const char *name) {
 /* A creation that stopped early leaves no segment: the manifest comes before the first one. */
 static int check_no_log(aul_store *store, aul_error *error) {
     char name[256] = "";
-    int failed = store->disk->list(store->disk->context, store->log_path, find_any, name);
+    int failed = store->disk->list(store->disk->context, store->log_path, find_segment, name);
     if (failed == EEXIST)
         return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0,
                            "%s has a log (%s) but its MANIFEST is missing: restore it from a copy",
