@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -97,7 +97,9 @@ def _in_transaction(
 
 
 @pytest.mark.parametrize("durability", ["os", "sync"])
-def test_commit(benchmark: Benchmark, volume: aurolog.Volume, durability: str) -> None:
+def test_commit(
+    benchmark: Benchmark, volume: aurolog.Volume, durability: Literal["sync", "os"]
+) -> None:
     """A transaction of one change of 100 B, begun and committed."""
     changes = cycle(random_changes(2))
 
@@ -108,7 +110,9 @@ def test_commit(benchmark: Benchmark, volume: aurolog.Volume, durability: str) -
 
 
 @pytest.mark.parametrize("durability", ["os", "sync"])
-def test_commit_1000(benchmark: Benchmark, volume: aurolog.Volume, durability: str) -> None:
+def test_commit_1000(
+    benchmark: Benchmark, volume: aurolog.Volume, durability: Literal["sync", "os"]
+) -> None:
     """A transaction of 1,000 changes of 100 B in a packed buffer."""
     packed = aurolog.pack_changes(random_changes(3))
 

@@ -44,7 +44,7 @@
 #define AUL_IN_FLIGHT_BYTES (256ull << 20) /* delays transactions, refuses none */
 #endif
 
-#define AUL_BATCH_BYTES_MAX (1ull << 30)   /* a transaction is held in memory until its commit */
+#define AUL_BATCH_BYTES_MAX (1ull << 30) /* a transaction is held in memory until its commit */
 
 #define AUL_RETENTION_DEFAULT (24ull * 3600 * 1000000000)
 #define AUL_RETENTION_MAX (35ull * 24 * 3600 * 1000000000)

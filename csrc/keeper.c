@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "seeded.h"
 #include "store.h"
 
 #define SYNC_AFTER_NS 500000000ull /* "os" commits are synced at least once a second */
@@ -63,7 +64,7 @@ int aul_keeper_seal(aul_store *store, aul_segment *segment, aul_error *error) {
     if (!status) {
         int failed = aul_disk_write(disk, file, footer, bytes, summary.file_bytes - bytes);
         if (!failed) failed = aul_disk_truncate(disk, file, summary.file_bytes);
-        if (!failed) failed = aul_disk_sync(disk, file);
+        if (!failed && !AUL_SEEDED(FOOTER_UNSYNCED)) failed = aul_disk_sync(disk, file);
         if (failed) status = aul_fail_os(error, failed, "sealing a log segment", segment->name);
         aul_release(disk, footer);
     }
@@ -95,6 +96,7 @@ static int seal_full(aul_store *store, u64 *sealed, u64 *segments, aul_error *er
         bool full = segment->bounded ||
                     (segment->next && segment != store->log.sync_head &&
                      atomic_load(&segment->last_lsn) <= atomic_load(&store->log.durable));
+        full |= AUL_SEEDED(SEALED_TOO_EARLY) && segment->next && segment->written;
         pthread_mutex_unlock(&store->log.lock);
         if (!full) break;
         if (i) inherit_summary(segment, list->items[i - 1]);

@@ -10,6 +10,8 @@
  * the durable one, and what was logged in between has an unknown outcome. */
 #include "log.h"
 
+#include "seeded.h"
+
 #define SPIN_ROUNDS 100
 
 #if defined(__x86_64__)
@@ -112,7 +114,7 @@ void aul_log_fail(aul_store *store, int os_errno) {
         log->failed = true;
         log->failed_errno = os_errno;
         u64 durable = atomic_load(&log->durable);
-        atomic_store(&log->visible, durable);
+        if (!AUL_SEEDED(VISIBLE_AFTER_FAILURE)) atomic_store(&log->visible, durable);
         aul_page_cache_drop_above(store->cache, durable);
     }
     pthread_cond_broadcast(&log->written_more);
@@ -263,21 +265,29 @@ static int sync_logged(aul_store *store) {
     int failed = 0;
     if (!status && target > atomic_load(&log->durable)) {
         bool new_names = false;
+        if (AUL_SEEDED(WORD_BEFORE_SYNC) && log->shared_durable)
+            atomic_store(log->shared_durable, target);
         pthread_mutex_unlock(&log->lock);
         for (aul_segment *segment = head; !failed; segment = segment->next) {
             u64 written = segment == last ? last_written : segment->written;
-            if (segment->synced < written) failed = aul_disk_sync(store->disk, segment->file);
+            bool unsynced = segment->synced < written && !AUL_SEEDED(ACKNOWLEDGED_UNSYNCED);
+            if (AUL_SEEDED(LAST_SEGMENT_ONLY)) unsynced &= segment == last;
+            if (unsynced) failed = aul_disk_sync(store->disk, segment->file);
+            if (failed && AUL_SEEDED(SYNC_RETRIED))
+                failed = aul_disk_sync(store->disk, segment->file);
             if (!failed) segment->synced = written;
             new_names |= segment->name_unsynced;
             if (segment == last) break;
         }
-        if (!failed && new_names) failed = aul_disk_sync_directory(store->disk, log->directory);
+        if (!failed && new_names && !AUL_SEEDED(DIRECTORY_UNSYNCED))
+            failed = aul_disk_sync_directory(store->disk, log->directory);
         if (!failed && new_names)
             for (aul_segment *segment = head;; segment = segment->next) {
                 segment->name_unsynced = false;
                 if (segment == last) break;
             }
         pthread_mutex_lock(&log->lock);
+        if (AUL_SEEDED(TARGET_AFTER_SYNC)) target = log->written;
         if (failed) {
             aul_log_fail(store, failed);
         } else if (!log->failed) {

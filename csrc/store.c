@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "seeded.h"
+
 #define CLOSE_WAIT_MS 3600000u
 #define RESERVE_BYTES \
     (256u << 10) /* given up when the disk is full, so that the manifest can still be written */
@@ -70,13 +72,15 @@ int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error) {
     aul_segment_list *list = aul_page_index_list(&store->index);
     aul_manifest now = store->manifest;
     now.epoch = store->epoch;
-    now.flags = flags;
+    now.flags = flags | (AUL_SEEDED(CLEAN_MARK_LEFT) ? store->manifest.flags : 0);
     now.segments = list->items;
     now.segment_count = list->count;
     now.durable_lsn = atomic_load(&store->log.durable);
+    if (AUL_SEEDED(DURABLE_OVERSTATED)) now.durable_lsn = store->log.logged;
     /* Named is there: a segment that the manifest lists and the directory has not is a lost one. */
     bool new_names = false;
     for (size_t i = 0; i < list->count; i++) new_names |= list->items[i]->name_unsynced;
+    if (AUL_SEEDED(LISTED_BEFORE_NAMED)) new_names = false;
     int status = new_names ? sync_directory(store, store->log_path, error) : AUL_OK;
     if (!status) status = aul_manifest_write(store->disk, store->path, &now, error);
     if (status == AUL_DISK_FULL) { /* the manifest's own: a directory's sync has no such status */
@@ -118,6 +122,7 @@ static int look_for_strangers(void *argument, const char *name) {
 
 static int sync_parent(aul_store *store, aul_error *error) {
     char parent[AUL_PATH_BYTES];
+    if (AUL_SEEDED(PARENT_UNSYNCED)) return AUL_OK;
     snprintf(parent, sizeof parent, "%s/..", store->path);
     int failed = aul_disk_sync_directory_at(store->disk, parent);
     if (failed == EACCES || failed == EPERM)
@@ -310,8 +315,8 @@ static void tear_down(aul_store *store) {
     store->path = store->log_path = NULL;
 }
 
-int aul_open_on(const aul_disk *disk, const char *path, const aul_options *options,
-                aul_store **out, aul_error *error) {
+int aul_open_on(const aul_disk *disk, const char *path, const aul_options *options, aul_store **out,
+                aul_error *error) {
     aul_store *store = NULL;
     *out = NULL;
     int status = check_options(options, error);

@@ -121,7 +121,7 @@ OPEN: dict[str, dict[str, Any]] = {
 PATHS: dict[str, Any] = {
     "None": None,
     "a number": 5,
-    "bytes": b"/tmp/volume",
+    "bytes with a zero": b"/tmp/vol\0ume",
     "empty": "",
     "with a zero": "/tmp/vol\0ume",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pty
@@ -143,6 +144,7 @@ def test_info_has_its_keys(aurolog_command: Any, volume: Path) -> None:
         "durable_lsn": value["durable_lsn"],
         "epoch": 1,
         "retention_seconds": 86400.0,
+        "disk_bytes": sum(f.stat().st_size for f in volume.rglob("*") if f.is_file()),
         "segments": value["segments"],
         "sealed_segments": value["sealed_segments"],
         "closed_cleanly": True,
@@ -275,6 +277,36 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(volume: Path) -> None:
     with ran.stderr:
         assert ran.stderr.read() == ""
     assert ran.wait(SECONDS_MAX) == 141
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["demo", "--help"]])
+def test_a_reader_of_help_that_goes_away_ends_the_command_quietly(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ran = subprocess.run([*MODULE, *arguments], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (ran.returncode, ran.stderr) == (141, b"")
+
+
+def test_an_interrupt_while_the_command_line_starts_is_told_by_its_status() -> None:
+    code = (
+        "import builtins, sys\nfrom aurolog.cli import main\nimported = builtins.__import__\n"
+        "def interrupted(name, *rest):\n"
+        "    if name == 'typer': raise KeyboardInterrupt\n"
+        "    return imported(name, *rest)\n"
+        "builtins.__import__ = interrupted\nsys.exit(main(['--version']))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, b"", b"aurolog: interrupted\n")
+
+
+def test_help_is_wrapped_once(aurolog_command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ("demo", "import", "export"):
+        lines = aurolog_command(command, "--help").out.split("╭")[0].splitlines()
+        *_, last = "\n".join(line.strip() for line in lines).strip().split("\n\n")
+        for line, following in itertools.pairwise(last.splitlines()):
+            assert len(line) + 1 + len(following.split()[0]) > 77, line
 
 
 # --- cat -----------------------------------------------------------------------------------------
@@ -416,8 +448,8 @@ def test_a_file_comes_back_byte_for_byte(
     assert ran.status == 0
     value = ran.value
     assert set(value) == {
-        *("path", "file", "bytes", "first_page", "pages", "transactions", "lsn", "log_bytes"),
-        "seconds",
+        *("path", "created", "file", "bytes", "first_page", "pages", "transactions", "lsn"),
+        *("log_bytes", "seconds"),
     }
     pages = -(-size // 4096)
     assert (value["bytes"], value["first_page"], value["pages"]) == (size, 5, pages)
@@ -511,6 +543,102 @@ def test_export_does_not_replace_a_file_that_appears_meanwhile(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["target", volume.name]
 
 
+def test_export_replaces_a_file_where_a_link_points_and_keeps_its_mode(
+    aurolog_command: Any, volume: Path, tmp_path: Path
+) -> None:
+    target, link = tmp_path / "elsewhere" / "target", tmp_path / "link"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    target.chmod(0o604)
+    link.symlink_to(target)
+    assert aurolog_command("export", volume, link).status == 2
+    assert aurolog_command("export", volume, link, "--force").status == 0
+    assert link.is_symlink()
+    assert target.stat().st_size == 4 * 4096
+    assert stat.S_IMODE(target.stat().st_mode) == 0o604
+    assert [p.name for p in target.parent.iterdir()] == ["target"]
+
+
+def test_export_never_replaces_what_is_no_regular_file(
+    aurolog_command: Any, volume: Path, tmp_path: Path
+) -> None:
+    fifo, link = tmp_path / "fifo", tmp_path / "link"
+    os.mkfifo(fifo)
+    link.symlink_to("/dev/null")
+    for target in (fifo, link, "/dev/null"):
+        ran = aurolog_command("export", volume, target, "--force")
+        assert ran.status == 2
+        assert ran.err == (f"aurolog: {target}: not a regular file; - writes to standard output\n")
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_export_names_the_file_that_it_was_asked_for(
+    aurolog_command: Any, volume: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "missing" / "out"
+    ran = aurolog_command("export", volume, target)
+    assert (ran.status, ran.err) == (2, f"aurolog: {target}: No such file or directory\n")
+
+
+def test_a_file_goes_through_standard_input_and_output(path: Path) -> None:
+    data = os.urandom(transfer.TRANSACTION_BYTES + 10_000)
+    command = [*MODULE, "import", str(path), "-", "--page", "2", "--json"]
+    ran = subprocess.run(command, input=data, capture_output=True, check=True)
+    value = json.loads(ran.stdout)
+    assert (value["file"], value["bytes"], value["transactions"]) == ("-", len(data), 2)
+    command = [*MODULE, "export", str(path), "-", "--page", "2", "--size", str(len(data))]
+    ran = subprocess.run(command, capture_output=True, check=True)
+    assert ran.stdout == data
+    assert ran.stderr == b""
+    assert not Path("-").exists()
+    ran = subprocess.run([*command, "--json"], capture_output=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, b"")
+
+
+def test_an_import_says_when_it_made_the_volume(
+    aurolog_command: Any, path: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    assert f"created a volume in {path}\n" in aurolog_command("import", path, source).out
+    assert "created" not in aurolog_command("import", path, source).out
+    assert aurolog_command("import", path, source, "--json").value["created"] is False
+
+
+def test_an_interrupted_import_says_what_is_committed(
+    aurolog_command: Any, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(2 * transfer.TRANSACTION_BYTES))
+    write_pages = transfer._write_pages
+
+    def interrupted(volume: aurolog.Volume, page: int, *rest: Any) -> int | None:
+        if page:
+            raise KeyboardInterrupt
+        return write_pages(volume, page, *rest)
+
+    monkeypatch.setattr(transfer, "_write_pages", interrupted)
+    ran = aurolog_command("import", path, source)
+    assert ran.status == 130
+    assert re.fullmatch(
+        r"aurolog: cut short: the first 4\.2 MB of \S+ were imported, into 1,024 pages from page 0 "
+        r"on, up to LSN \d+; the rest was not\naurolog: interrupted\n",
+        ran.err,
+    )
+
+
+def test_json_names_whole_paths(
+    aurolog_command: Any, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("source").write_bytes(b"x")
+    value = aurolog_command("import", path.name, "source", "--json").value
+    assert (value["path"], value["file"]) == (str(path), str(tmp_path / "source"))
+    value = aurolog_command("export", path.name, "out", "--json").value
+    assert (value["path"], value["file"]) == (str(path), str(tmp_path / "out"))
+
+
 def test_an_exported_file_has_ordinary_permissions(
     aurolog_command: Any, volume: Path, tmp_path: Path
 ) -> None:
@@ -551,7 +679,7 @@ def test_output_to_a_full_disk_is_an_error(volume: Path) -> None:
         arguments = [*MODULE, "info", volume]
         ran = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, check=False)
     assert ran.returncode == 3
-    assert ran.stderr == b"aurolog: No space left on device\n"
+    assert ran.stderr == b"aurolog: standard output: No space left on device\n"
 
 
 def test_a_closed_output_is_no_error(volume: Path) -> None:

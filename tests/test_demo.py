@@ -510,10 +510,52 @@ def test_a_limit_takes_files_evenly() -> None:
     some = sources.standard_library(20)
     assert len(some.names) == 20
     assert set(some.names) <= set(everything.names)
-    assert len({name[:1] for name in some.names}) > 3
+    assert len({name.split("/")[-1][:1] for name in some.names}) > 3
     assert some.bytes == sum((some.root / name).stat().st_size for name in some.names)
     assert sources.standard_library(10**9) == everything
-    assert not any("site-packages" in name for name in everything.names)
+
+
+def make_python(
+    root: Path, library: int, packages: int, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Path]:
+    """A Python with so many files; each directory it has, by sysconfig's name."""
+    paths = {"stdlib": root / "lib", "purelib": root / "lib" / "site-packages"}
+    for directory, count in zip(paths.values(), (library, packages), strict=True):
+        directory.mkdir()
+        for number in range(count):
+            (directory / f"{number}{('.py', '.txt')[number % 2]}").write_bytes(b"x" * number)
+    paths |= {"platstdlib": paths["stdlib"], "platlib": paths["purelib"]}
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(paths[name]))
+    return paths
+
+
+def test_every_regular_file_of_the_standard_library_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "FILES_ENOUGH", 20)
+    lib = make_python(tmp_path, 20, 5, monkeypatch)["stdlib"]
+    (lib / "__pycache__").mkdir()
+    (lib / "__pycache__" / "0.pyc").write_bytes(b"x")
+    (lib / "link.py").symlink_to("1.txt")
+    os.mkfifo(lib / "fifo")
+    (lib / "big.a").touch()
+    os.truncate(lib / "big.a", sources.FILE_BYTES_MAX + 1)
+    found = sources.standard_library()
+    assert found.root == lib
+    assert set(found.names) == {f"{n}{('.py', '.txt')[n % 2]}" for n in range(20)}
+    assert found.bytes == sum(range(20))
+
+
+def test_packages_add_to_a_small_standard_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_python(tmp_path, 20, 50, monkeypatch)
+    assert len(sources.standard_library().names) == 70
+    monkeypatch.setattr(sources, "FILES_ENOUGH", 40)
+    found = sources.standard_library()
+    assert sum("site-packages/" in name for name in found.names) == 20
+    assert len(set(found.names)) == 40
+    assert all((found.root / name).is_file() for name in found.names)
 
 
 def test_a_python_without_sources_is_reported(
@@ -521,7 +563,7 @@ def test_a_python_without_sources_is_reported(
 ) -> None:
     monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path / "python311.zip"))
     assert main(["demo"]) == 2
-    assert "0 source files" in capsys.readouterr().err
+    assert "0 files of the standard library" in capsys.readouterr().err
 
 
 def test_the_file_system_is_named_on_linux(tmp_path: Path) -> None:

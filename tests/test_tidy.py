@@ -103,7 +103,7 @@ def may_import(importer: str, target: str) -> bool:
 # --- where files are touched ---------------------------------------------------------------------
 
 # Nothing but these reads and writes files in Python, and they do it to the user's, not a volume's.
-FILE_USERS = ("cli/transfer.py", "cli/demo/")
+FILE_USERS = ("cli/transfer.py", "cli/inspect.py", "cli/demo/")
 
 FILE_MODULES = {"dbm", "fcntl", "fileinput", "glob", "mmap", "shelve", "shutil", "tempfile"}
 OS_CALLS = set(

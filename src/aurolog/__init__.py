@@ -1,6 +1,12 @@
 """aurolog: a durable page store whose past stays readable. The log is the database.
 
 ``aurolog.open(path)`` returns a ``Volume``; ``docs/api.md`` has the rest.
+
+    with aurolog.open("shop.aurolog") as db:
+        with db.transaction() as tx:  # atomic; durable when the block ends
+            tx.write(7, 100, b"hello")  # page 7, from byte 100 on
+        assert db[7][100:105] == b"hello"
+        assert db.at(0)[7] == bytes(db.page_size)  # before that commit
 """
 
 from aurolog import errors

@@ -1,21 +1,26 @@
 """The only importer of the native module: handles, buffers, and statuses turned into exceptions.
 
-A ``Store`` owns one native handle. Every call releases the interpreter lock, so buffers that C
-writes into belong to a thread, never to the handle. Calls that wait come back every ``WAIT_MS``
+A ``Store`` owns one native handle. Every call releases the interpreter lock, and a signal handler
+or a finalizer may call in between any two steps of a call, in the same thread. So memory that C
+writes into belongs to one call, never to a handle or a thread. For the same reason what C hands out
+has an owner before it exists: see ``_cell``. Calls that wait come back every ``WAIT_MS``
 milliseconds, so that Ctrl-C is served in between.
 """
 
 from __future__ import annotations
 
+import operator
 import os
-import threading
+import sys
 import weakref
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, NoReturn, SupportsIndex
 
 from aurolog import errors
 from aurolog._native import ffi, lib
+from aurolog.changes import Buffer, WritableBuffer
 from aurolog.clock import time_of
 from aurolog.values import Batch, Problem, Record, Recovery, Stats, VerifyReport, Version
 
@@ -41,7 +46,55 @@ _OK, _END, _BUSY, _PENDING = lib.AUL_OK, lib.AUL_END, lib.AUL_BUSY, lib.AUL_PEND
 
 SYNC, OS = lib.AUL_DURABILITY_SYNC, lib.AUL_DURABILITY_OS
 
-_read, _commit_changes = lib.aul_read, lib.aul_commit_changes
+_read, _commit_changes, _pin_page = lib.aul_read, lib.aul_commit_changes, lib.aul_pin_page
+
+_new = ffi.new
+_ERROR = ffi.typeof("aul_error *")
+_NUMBER, _BYTES = ffi.typeof("uint64_t *"), ffi.typeof("const uint8_t **")
+
+#: Makes a place where C notes how a commit went, readable whatever interrupts the call.
+new_outcome = partial(ffi.new, ffi.typeof("aul_outcome *"))
+
+#: Errors that no call is using, none of them filled in. Taking one and putting it back are single
+#: steps, so neither threads nor signal handlers ever share one; a call that fails keeps its own.
+_spare_errors: list[Any] = []
+
+
+def _take_error() -> Any:
+    try:
+        return _spare_errors.pop()
+    except IndexError:
+        return _new(_ERROR)
+
+
+def _cells(kind: str, release: Any) -> tuple[Any, Any]:
+    # min() calls its key with each item of the cell: one step, in which no signal handler runs.
+    return ffi.typeof(f"{kind} *[1]"), partial(min, key=release)
+
+
+_STORE = _cells("aul_store", lib.aul_free)
+_TX = _cells("aul_tx", lib.aul_tx_free)
+_VIEW = _cells("aul_view", lib.aul_view_close)
+_PIN = _cells("aul_pin", lib.aul_pin_release)
+_CURSOR = _cells("aul_cursor", lib.aul_cursor_close)
+_VERIFICATION = _cells("aul_verification", lib.aul_verify_close)
+
+
+def _cell(kind: tuple[Any, Any]) -> Any:
+    """A place for what C hands out, to be given as its out-pointer; releases it with its own end.
+
+    The interpreter runs signal handlers as soon as a call returns. What the call made must have an
+    owner by then, or Ctrl-C would lose it: a writer's place, or a pinned page, for good.
+    """
+    return ffi.gc(_new(kind[0]), kind[1])
+
+
+def _held(pointer: Any, cell: Any) -> Any:
+    """The pointer, keeping the cell alive as long as anybody has it.
+
+    The pointer's destructor is a method of the cell that does nothing: it compares.
+    """
+    return ffi.gc(pointer, cell.__eq__)
 
 
 def _plain_options(durability: int) -> Any:
@@ -55,6 +108,10 @@ _PLAIN_OPTIONS = {durability: _plain_options(durability) for durability in (SYNC
 
 #: buffers that native structs point into, for as long as those live
 _KEPT: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+_NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
+#: formats that a buffer of page numbers may have, and those of them that know negative numbers
+_INTEGERS, _SIGNED = tuple("hHiIlLqQnN"), tuple("hilqn")
 
 _KINDS = {
     lib.AUL_WRITE: "write",
@@ -86,33 +143,47 @@ _OS = {
     lib.AUL_FAILED: errors.StorageError,
 }
 
+#: what to do, where the system's own words do not say it
+_ADVICE = {
+    lib.AUL_DISK_FULL: "; nothing was committed: make room and repeat",
+    lib.AUL_FAILED: "; the volume takes no more writes: close it and open it again",
+}
+
 
 def _text(field: Any) -> str:
     return bytes(ffi.string(field)).decode("utf-8", "replace")
 
 
-def raise_error(status: int, error: Any) -> NoReturn:
-    """Raises the exception for a status, with the detail that C has given."""
+def raise_error(status: int, error: Any, path: str) -> NoReturn:
+    """Raises the exception for a status, with the detail that C has given, about the volume at
+    ``path``."""
     text = _text(error.text) or f"status {status}"
     file = _text(error.file)
     if status in _PLAIN:
+        if status == lib.AUL_FORMAT and path not in text:
+            text = f"{path}: {text}"
         raise _PLAIN[status](text)
     if status in _OS:
-        where = f"{text} ({file})" if file and file not in text else text
-        raise _OS[status](error.os_errno, where)
+        place = file or path
+        where = text if place in text else f"{text} ({place})"
+        raise _OS[status](error.os_errno, where + _ADVICE.get(status, ""))
     if status == lib.AUL_LSN:
+        if error.lsn > error.limit:
+            text += ": ask for that one or a lower one"
         raise errors.LsnError(text, error.lsn, error.limit)
     if status == lib.AUL_LOCKED:
         raise errors.VolumeLockedError(text, error.pid, _text(error.host), time_of(error.since_ns))
     if status == lib.AUL_UNKNOWN:
-        raise errors.CommitOutcomeUnknown(
-            f"{text}: reopen the volume and look whether LSN {error.lsn} is there", error.lsn
-        )
+        if "reopen" not in text:
+            text += f": reopen the volume and look whether LSN {error.lsn} is there"
+        raise errors.CommitOutcomeUnknown(f"{text} ({path})", error.lsn)
     if status == lib.AUL_CORRUPT:
+        place = os.path.join(path, "log" if file.endswith(".log") else "", file)
+        text = text if place in text else f"{text} ({place})"
         raise errors.CorruptionError(text, file, error.offset, error.lsn)
     if status == lib.AUL_NO_MEMORY:
         raise MemoryError(text)
-    raise errors.InternalError(f"{text} (status {status})")
+    raise errors.InternalError(f"{text} (status {status}, {path})")
 
 
 def bad_number(what: str, value: object) -> errors.InputError:
@@ -120,110 +191,129 @@ def bad_number(what: str, value: object) -> errors.InputError:
     return errors.InputError(f"{what} is a whole number from 0 on, not {value!r:.60}")
 
 
-class _Scratch:
-    """What one thread lends to C: an error, one page, and places for results."""
-
-    __slots__ = ("error", "number", "outcome", "page", "view")
-
-    def __init__(self, page_size: int) -> None:
-        self.error = ffi.new("aul_error *")
-        self.page = ffi.new("uint8_t[]", page_size)
-        self.view = ffi.buffer(self.page)
-        self.number = ffi.new("uint64_t *")
-        #: where C notes how a commit went, readable whatever interrupts the call
-        self.outcome = ffi.new("aul_outcome *")
-
-
-class _Local(threading.local):
-    """Each thread's own scratch."""
-
-    def __init__(self, page_size: int) -> None:
-        self.scratch = _Scratch(page_size)
+def whole_number(what: str, value: SupportsIndex) -> int:
+    """An argument as an unsigned 64-bit number, numpy's integers too."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise bad_number(what, value) from None
+    if not 0 <= number < 1 << 64:
+        raise bad_number(what, value)
+    return number
 
 
 class View:
-    """A native view: the volume as of one commit. Freed with its last reference."""
+    """A native view: the volume as of one commit. Freed with the last reference to its handle."""
 
     __slots__ = ("end_pages", "handle", "lsn", "time_ns")
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, cell: Any) -> None:
         info = ffi.new("aul_commit_info *")
-        self.handle = ffi.gc(handle, lib.aul_view_close)
-        lib.aul_view_describe(handle, info)
+        self.handle = _held(cell[0], cell)
+        lib.aul_view_describe(self.handle, info)
         self.lsn: int = info.lsn
         self.time_ns: int = info.time_ns
         self.end_pages: int = info.end_pages
 
 
 class NativeTransaction:
-    """A native transaction: it has the writer's place until it ends."""
+    """A native transaction: it has the writer's place until it ends, at the latest with its last
+    reference. One thread's."""
 
-    __slots__ = ("_handle", "_store")
+    __slots__ = ("_cell", "_handle", "_store")
 
-    def __init__(self, store: Store, handle: Any) -> None:
+    def __init__(self, store: Store, cell: Any) -> None:
         self._store = store
-        self._handle = ffi.gc(handle, lib.aul_tx_free)
+        self._cell = cell
+        self._handle = cell[0]
+
+    def _refused(self, page: object) -> NoReturn:
+        """Raises for an argument that cffi refused."""
+        if self._handle is None:
+            raise errors.TransactionError("the transaction was ended meanwhile")
+        raise bad_number("a page", page) from None
 
     def apply(self, changes: Any) -> None:
         """All of the packed changes, or none."""
-        error = self._store.local.scratch.error
+        error = _take_error()
         if type(changes) is bytes:
             status = lib.aul_tx_apply(self._handle, changes, len(changes), error)
         else:
             with ffi.from_buffer(changes) as buffer:
                 status = lib.aul_tx_apply(self._handle, buffer, len(buffer), error)
         if status:
-            raise_error(status, error)
+            raise_error(status, error, self._store.path)
+        _spare_errors.append(error)
 
-    def put(self, page: int, image: Any) -> None:
+    def put(self, page: SupportsIndex, image: bytes) -> None:
         """A whole page, of which the difference is logged when that is smaller."""
-        scratch = self._store.local.scratch
         try:
-            status = lib.aul_tx_put(self._handle, page, image, scratch.error)
+            error = _spare_errors.pop()
+        except IndexError:
+            error = _new(_ERROR)
+        try:
+            status = lib.aul_tx_put(self._handle, page, image, error)
         except (TypeError, OverflowError):
-            if not isinstance(page, int) or page < 0:
-                raise bad_number("a page", page) from None
-            status = lib.aul_tx_put(self._handle, page, ffi.from_buffer(image), scratch.error)
+            self._refused(page)
         if status:
-            raise_error(status, scratch.error)
+            raise_error(status, error, self._store.path)
+        _spare_errors.append(error)
 
-    def read(self, page: int) -> bytes:
+    def read(self, page: SupportsIndex) -> bytes:
         """The page under the transaction's own changes."""
-        scratch = self._store.local.scratch
         try:
-            status = lib.aul_tx_read(self._handle, page, scratch.page, scratch.error)
+            error = _spare_errors.pop()
+        except IndexError:
+            error = _new(_ERROR)
+        out = b"\0" * self._store.page_size
+        try:
+            status = lib.aul_tx_read(self._handle, page, out, error)
         except (TypeError, OverflowError):
-            raise bad_number("a page", page) from None
+            self._refused(page)
         if status:
-            raise_error(status, scratch.error)
-        return bytes(scratch.view[:])
+            raise_error(status, error, self._store.path)
+        _spare_errors.append(error)
+        return out
 
     def end_pages(self) -> int:
         """The end of page space that the transaction sees."""
-        scratch = self._store.local.scratch
-        status = lib.aul_tx_end_pages(self._handle, scratch.number, scratch.error)
+        error = _take_error()
+        number = _new(_NUMBER)
+        status = lib.aul_tx_end_pages(self._handle, number, error)
         if status:
-            raise_error(status, scratch.error)
-        return int(scratch.number[0])
+            raise_error(status, error, self._store.path)
+        _spare_errors.append(error)
+        return int(number[0])
 
     def commit(self, durability: int, note: bytes, time_ns: int, outcome: Any) -> None:
         """Logs the changes and waits as the durability asks."""
         store = self._store
         options = store.commit_options(durability, note, time_ns)
-        error = store.local.scratch.error
+        error = _take_error()
         status = _BUSY  # too much is in flight
         while status == _BUSY:
             status = lib.aul_tx_commit(self._handle, options, WAIT_MS, outcome, error)
         if status:
             store.finish_commit(status, outcome.lsn, durability, error)
+        _spare_errors.append(error)
 
     def free(self) -> None:
         """Ends the transaction; what was not committed is rolled back."""
-        ffi.release(self._handle)
+        self._handle = self._cell = None
 
 
 class Store:
     """One native handle of a volume."""
+
+    __slots__ = (
+        "handle",
+        "page_size",
+        "pages_max",
+        "path",
+        "recovery",
+        "retention_ns",
+        "volume_id",
+    )
 
     def __init__(
         self,
@@ -235,18 +325,19 @@ class Store:
         cache_bytes: int,
         retention_ns: int,
     ) -> None:
-        error = ffi.new("aul_error *")
-        out = ffi.new("aul_store **")
+        self.path = path
+        error = _new(_ERROR)
+        cell = _cell(_STORE)
         options = ffi.new("aul_options *")
         options.page_size = page_size
         options.create = create
         options.read_only = read_only
         options.cache_bytes = cache_bytes
         options.retention_ns = retention_ns
-        status = lib.aul_open(os.fsencode(path), options, out, error)
+        status = lib.aul_open(os.fsencode(path), options, cell, error)
         if status:
-            raise_error(status, error)
-        self.handle = ffi.gc(out[0], lib.aul_free)
+            raise_error(status, error, path)
+        self.handle = _held(cell[0], cell)
         info = ffi.new("aul_store_info *")
         lib.aul_store_describe(self.handle, info)
         self.page_size: int = info.page_size
@@ -262,21 +353,20 @@ class Store:
             scanned_bytes=info.scanned_bytes,
             seconds=info.open_ns / 1e9,
         )
-        self.local = _Local(self.page_size)
 
     def close(self) -> None:
         """Closes cleanly; harmless a second time."""
-        error = ffi.new("aul_error *")
+        error = _new(_ERROR)
         status = lib.aul_close(self.handle, error)
         if status:
-            raise_error(status, error)
+            raise_error(status, error, self.path)
 
     def check_open(self, *, for_writing: bool) -> None:
         """Raises when the handle is closed or forked, or is asked to write and may not."""
-        error = self.local.scratch.error
+        error = _new(_ERROR)
         status = lib.aul_check(self.handle, for_writing, error)
         if status:
-            raise_error(status, error)
+            raise_error(status, error, self.path)
 
     @property
     def epoch(self) -> int:
@@ -299,37 +389,34 @@ class Store:
 
     def end_pages(self) -> int:
         """The end of page space at the visible LSN."""
-        scratch = self.local.scratch
-        status = lib.aul_end_pages(self.handle, scratch.number, scratch.error)
-        if status:
-            raise_error(status, scratch.error)
-        return int(scratch.number[0])
+        number = _new(_NUMBER)
+        if lib.aul_end_pages(self.handle, number, NULL):  # asked again, it says why
+            error = _new(_ERROR)
+            status = lib.aul_end_pages(self.handle, number, error)
+            if status:
+                raise_error(status, error, self.path)
+        return int(number[0])
 
-    def open_view(self, lsn: int) -> View:
+    def open_view(self, lsn: SupportsIndex) -> View:
         """A view of the last commit at or below the LSN."""
-        error = self.local.scratch.error
-        out = ffi.new("aul_view **")
-        try:
-            status = lib.aul_view_open(self.handle, lsn, out, error)
-        except (TypeError, OverflowError):
-            raise bad_number("an LSN", lsn) from None
+        error = _new(_ERROR)
+        cell = _cell(_VIEW)
+        status = lib.aul_view_open(self.handle, whole_number("an LSN", lsn), cell, error)
         if status:
-            raise_error(status, error)
-        return View(out[0])
+            raise_error(status, error, self.path)
+        return View(cell)
 
-    def versions(self, page: int) -> list[Version]:
+    def versions(self, page: SupportsIndex) -> list[Version]:
         """The commits that changed the page, oldest first."""
-        error = self.local.scratch.error
+        error = _new(_ERROR)
+        number = whole_number("a page", page)
         count = ffi.new("size_t *")
         capacity = 64
         while True:
             found = ffi.new("aul_commit_info[]", capacity)
-            try:
-                status = lib.aul_versions(self.handle, NULL, page, found, capacity, count, error)
-            except (TypeError, OverflowError):
-                raise bad_number("a page", page) from None
+            status = lib.aul_versions(self.handle, NULL, number, found, capacity, count, error)
             if status:
-                raise_error(status, error)
+                raise_error(status, error, self.path)
             total = count[0]
             if total <= capacity:
                 return [
@@ -359,7 +446,10 @@ class Store:
         Waits for the writer's place as long as it takes.
         """
         options = self.commit_options(durability, note, time_ns)
-        error = self.local.scratch.error
+        try:
+            error = _spare_errors.pop()
+        except IndexError:
+            error = _new(_ERROR)
         status = _BUSY
         while status == _BUSY:
             status = _commit_changes(
@@ -367,58 +457,58 @@ class Store:
             )
         if status:
             self.finish_commit(status, outcome.lsn, durability, error)
+        _spare_errors.append(error)
 
     def finish_commit(self, status: int, lsn: int, durability: int, error: Any) -> None:
         """Waits for what is logged and not yet durable."""
         while status == _PENDING:
             status = lib.aul_wait(self.handle, lsn, durability, WAIT_MS, error)
         if status:
-            raise_error(status, error)
+            raise_error(status, error, self.path)
 
     def begin(self) -> NativeTransaction:
         """Takes the writer's place; waits for it as long as it takes."""
-        error = self.local.scratch.error
-        out = ffi.new("aul_tx **")
+        error = _new(_ERROR)
+        cell = _cell(_TX)
         status = _BUSY
         while status == _BUSY:
-            status = lib.aul_tx_begin(self.handle, WAIT_MS, out, error)
+            status = lib.aul_tx_begin(self.handle, WAIT_MS, cell, error)
         if status:
-            raise_error(status, error)
-        return NativeTransaction(self, out[0])
+            raise_error(status, error, self.path)
+        return NativeTransaction(self, cell)
 
     def sync(self) -> int:
         """Makes all that is committed durable; returns the durable LSN."""
-        scratch = self.local.scratch
+        error = _new(_ERROR)
+        number = _new(_NUMBER)
         status = _PENDING
         while status == _PENDING:
-            status = lib.aul_sync(self.handle, WAIT_MS, scratch.number, scratch.error)
+            status = lib.aul_sync(self.handle, WAIT_MS, number, error)
         if status:
-            raise_error(status, scratch.error)
-        return int(scratch.number[0])
+            raise_error(status, error, self.path)
+        return int(number[0])
 
     # Looking
 
-    def log(self, first: int, last: int) -> Iterator[Batch]:
+    def log(self, first: SupportsIndex, last: SupportsIndex) -> Iterator[Batch]:
         """The batches that overlap [first, last]."""
-        error = self.local.scratch.error
-        out = ffi.new("aul_cursor **")
-        try:
-            status = lib.aul_cursor_open(self.handle, first, last, out, error)
-        except (TypeError, OverflowError):
-            raise bad_number("an LSN", (first, last)) from None
+        error = _new(_ERROR)
+        cell = _cell(_CURSOR)
+        start, end = whole_number("an LSN", first), whole_number("an LSN", last)
+        status = lib.aul_cursor_open(self.handle, start, end, cell, error)
         if status:
-            raise_error(status, error)
-        return _batches(ffi.gc(out[0], lib.aul_cursor_close), ffi.new("aul_error *"))
+            raise_error(status, error, self.path)
+        return _batches(_held(cell[0], cell), self.path)
 
     def verify(self, progress: Callable[[int, int], object] | None) -> VerifyReport:
         """Checks every byte, a segment at a time."""
-        error = ffi.new("aul_error *")
-        out = ffi.new("aul_verification **")
+        error = _new(_ERROR)
+        cell = _cell(_VERIFICATION)
         report = ffi.new("aul_verify_report *")
-        status = lib.aul_verify_open(self.handle, out, error)
+        status = lib.aul_verify_open(self.handle, cell, error)
         if status:
-            raise_error(status, error)
-        verification = ffi.gc(out[0], lib.aul_verify_close)
+            raise_error(status, error, self.path)
+        verification = _held(cell[0], cell)
         problems: list[Problem] = []
         while (status := lib.aul_verify_step(verification, report, error)) == _OK:
             while lib.aul_verify_problem(verification, error) == _OK:
@@ -428,8 +518,7 @@ class Store:
             if progress:
                 progress(report.bytes, report.total_bytes)
         if status != _END:
-            raise_error(status, error)
-        ffi.release(verification)
+            raise_error(status, error, self.path)
         return VerifyReport(
             ok=report.problems == 0,
             segments=report.segments,
@@ -443,104 +532,128 @@ class Store:
 
     def stats(self) -> Stats:
         """Counters and sizes."""
-        error = self.local.scratch.error
+        error = _new(_ERROR)
         out = ffi.new("aul_stats *")
         status = lib.aul_store_stats(self.handle, out, error)
         if status:
-            raise_error(status, error)
+            raise_error(status, error, self.path)
         return Stats(**{name: getattr(out, name) for name in Stats.__slots__})
 
 
 class Pages:
     """Reading pages: of a volume at its visible LSN, or of a view."""
 
-    __slots__ = ("_handle", "_local", "_view", "page_size")
+    __slots__ = ("_handle", "_page_size", "_path", "_view")
 
     __iter__ = None  # pages go on for ever, as zeros
+    __reversed__ = None
 
     def __init__(self, store: Store, view: Any) -> None:
         self._handle = store.handle
-        self._local = store.local
+        self._path = store.path
         self._view = view
-        #: bytes per page
-        self.page_size: int = store.page_size
+        self._page_size = store.page_size
 
-    def _fail(self, page: object) -> NoReturn:
-        """Raises what a read that failed has to say; asked again, it says it."""
-        error = self._local.scratch.error
+    @property
+    def page_size(self) -> int:
+        """Bytes per page."""
+        return self._page_size
+
+    def _number(self, page: Any) -> int:
+        """The page as a number, when cffi refused it or the view: raises unless it is one."""
         if self._view is None:
             raise errors.ClosedError("the view is closed: ask the volume for a new one")
-        try:
-            status = _read(self._handle, self._view, page, self._local.scratch.page, error)
-        except (TypeError, OverflowError):
-            raise bad_number("a page", page) from None
+        if isinstance(page, slice):
+            raise errors.InputError(
+                f"one page at a time, not {page!r:.60}: read_many(range(start, stop)) reads many"
+            )
+        return whole_number("a page", page)
+
+    def _fail(self, page: Any) -> NoReturn:
+        """Raises what a read that failed has to say; asked again, it says it."""
+        error = _new(_ERROR)
+        number = self._number(page)
+        status = _read(self._handle, self._view, number, bytes(self._page_size), error)
         if status:
-            raise_error(status, error)
+            raise_error(status, error, self._path)
         raise errors.StorageError(
-            0, f"page {page} could not be read, and then could: read it again"
+            0, f"page {number} could not be read, and then could: read it again"
         )
 
-    def __getitem__(self, page: int) -> bytes:
+    def __getitem__(self, page: SupportsIndex) -> bytes:
+        """The whole page, ``page_size`` bytes; a page never written is zeros.
+
+        Raises ``InputError`` for a page outside the volume, ``CorruptionError`` for damage,
+        ``ClosedError``.
+        """
         # C fills a bytes object that nobody has seen yet: one copy less than through a buffer.
-        out = b"\0" * self.page_size
+        out = b"\0" * self._page_size
         try:
             status = _read(self._handle, self._view, page, out, NULL)
         except (TypeError, OverflowError):
-            self._fail(page)
+            status = _read(self._handle, self._view, self._number(page), out, NULL)
         if status:
             self._fail(page)
         return out
 
-    def read_into(self, page: int, buffer: Any) -> None:
+    def read_into(self, page: SupportsIndex, buffer: WritableBuffer) -> None:
         """The page into a writable buffer of exactly ``page_size`` bytes."""
-        with writable(buffer, self.page_size) as target:
+        with writable(buffer, self._page_size) as target:
             try:
                 status = _read(self._handle, self._view, page, target, NULL)
             except (TypeError, OverflowError):
-                self._fail(page)
+                status = _read(self._handle, self._view, self._number(page), target, NULL)
         if status:
             self._fail(page)
 
-    def read_many(self, pages: Any, out: Any = None) -> memoryview:
+    def read_many(
+        self, pages: Buffer | Sequence[SupportsIndex], out: WritableBuffer | None = None
+    ) -> memoryview:
         """Many pages in one crossing, back to back, all as of one LSN.
 
-        ``pages`` is a sequence of page numbers, or a buffer of unsigned 64-bit integers; ``out`` a
-        writable buffer of ``len(pages) * page_size`` bytes, made when it is ``None``.
+        ``pages`` is a sequence of page numbers, or a buffer of integers, which costs nothing to
+        read when they are unsigned, of 64 bits and contiguous; ``out`` a writable buffer of
+        ``len(pages) * page_size`` bytes, made when it is ``None``.
         """
         if self._view is None:
-            self._fail(0)
+            self._number(0)
         numbers = page_numbers(pages)
         count = len(numbers)
-        size = count * self.page_size
-        target = ffi.buffer(_uncleared("uint8_t[]", size)) if out is None else out
-        error = self._local.scratch.error
+        size = count * self._page_size
+        target: Any = ffi.buffer(_uncleared("uint8_t[]", size)) if out is None else out
+        error = _take_error()
         with ffi.from_buffer("uint64_t[]", numbers) as native, writable(target, size) as to:
             status = lib.aul_read_many(self._handle, self._view, native, count, to, error)
         if status:
-            raise_error(status, error)
+            refuse_negative(pages, numbers)
+            raise_error(status, error, self._path)
+        _spare_errors.append(error)
         return memoryview(target).cast("B")
 
-    def view_page(self, page: int) -> memoryview:
+    def view_page(self, page: SupportsIndex) -> memoryview:
         """A zero-copy, read-only memoryview that pins its page until the last export dies.
 
         Raises ``CacheFullError`` when every cached page is pinned.
         """
-        error = self._local.scratch.error
-        data = ffi.new("const uint8_t **")
-        out = ffi.new("aul_pin **")
+        data = _new(_BYTES)
+        cell = _cell(_PIN)
         try:
-            status = lib.aul_pin_page(self._handle, self._view, page, data, out, error)
+            status = _pin_page(self._handle, self._view, page, data, cell, NULL)
         except (TypeError, OverflowError):
-            self._fail(page)
-        if status:
-            raise_error(status, error)
-        pin = out[0]
+            page = self._number(page)
+            status = _pin_page(self._handle, self._view, page, data, cell, NULL)
+        if status:  # asked again, it says why
+            error = _new(_ERROR)
+            status = _pin_page(self._handle, self._view, page, data, cell, error)
+            if status:
+                raise_error(status, error, self._path)
+        return memoryview(ffi.buffer(_held(data[0], cell), self._page_size)).toreadonly()
 
-        def unpin(_: Any) -> None:
-            lib.aul_pin_release(pin)
-
-        pinned = ffi.gc(ffi.cast("uint8_t *", data[0]), unpin)
-        return memoryview(ffi.buffer(pinned, self.page_size)).toreadonly()
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} is a handle of this process and can be neither copied nor "
+            "pickled: open the volume again where it is needed"
+        )
 
     def __bool__(self) -> bool:
         return True
@@ -554,7 +667,7 @@ def _keep(owner: Any, buffer: Any) -> Any:
 
 def check_changes(page_size: int, changes: Any) -> None:
     """Checks packed changes without a volume; raises ``InputError`` for the first bad one."""
-    error = ffi.new("aul_error *")
+    error = _new(_ERROR)
     with ffi.from_buffer(changes) as buffer:
         status = lib.aul_changes_check(page_size, buffer, len(buffer), error)
     if status:
@@ -578,22 +691,41 @@ def writable(buffer: Any, size: int) -> Any:
 
 def page_numbers(pages: Any) -> Any:
     """Page numbers as a buffer of unsigned 64-bit integers."""
+    if isinstance(pages, array) and pages.typecode == "Q":
+        return pages
+    view: Any
     try:
         view = memoryview(pages)
     except TypeError:
-        pass
-    else:
-        if (
-            view.itemsize == 8
-            and view.format in ("Q", "L", "q", "l", "@Q", "@L", "<Q", "<q")
-            and view.c_contiguous
-        ):
-            return view.cast("B").cast("Q") if view.nbytes else array("Q")
-        raise errors.InputError("a buffer of page numbers holds unsigned 64-bit integers")
+        view = None
+    except (ValueError, BufferError) as error:
+        raise errors.InputError(f"the buffer of page numbers cannot be read: {error}") from None
     try:
-        return array("Q", pages)
-    except (TypeError, OverflowError, ValueError) as error:
-        raise errors.InputError(f"pages is a sequence of page numbers: {error}") from None
+        if view is None:
+            return array("Q", pages)
+        kind = view.format.lstrip("@" + _NATIVE_ORDER)
+        if kind not in _INTEGERS or (view.ndim != 1 and not view.c_contiguous):
+            raise errors.InputError(
+                "a buffer of page numbers holds integers wider than a byte in this machine's byte "
+                f"order, not format {view.format!r}"
+            )
+        if view.c_contiguous:
+            view = view.cast("B").cast(kind) if view.nbytes else memoryview(array("Q"))
+        if view.itemsize == 8 and view.c_contiguous:
+            return view.cast("B").cast("Q")
+        return array("Q", view.tolist())
+    except (TypeError, OverflowError, ValueError, NotImplementedError) as error:
+        if isinstance(error, errors.InputError):
+            raise
+        raise errors.InputError(f"pages is a sequence of page numbers from 0 on: {error}") from None
+
+
+def refuse_negative(pages: Any, numbers: Any) -> None:
+    """Raises for a negative number in a buffer that was read as unsigned: C calls it a huge one."""
+    if isinstance(numbers, memoryview) and memoryview(pages).format.endswith(_SIGNED):
+        lowest = min(numbers.cast("B").cast("q"))
+        if lowest < 0:
+            raise bad_number("a page", lowest)
 
 
 def _record(raw: Any) -> Record:
@@ -609,7 +741,8 @@ def _record(raw: Any) -> Record:
     )
 
 
-def _batches(cursor: Any, error: Any) -> Iterator[Batch]:
+def _batches(cursor: Any, path: str) -> Iterator[Batch]:
+    error = _new(_ERROR)
     batch = ffi.new("aul_batch_info *")
     record = ffi.new("aul_record_info *")
     while (status := lib.aul_cursor_batch(cursor, batch, error)) == _OK:
@@ -617,7 +750,7 @@ def _batches(cursor: Any, error: Any) -> Iterator[Batch]:
         while (status := lib.aul_cursor_record(cursor, record, error)) == _OK:
             records.append(_record(record))
         if status != _END:
-            raise_error(status, error)
+            raise_error(status, error, path)
         yield Batch(
             first_lsn=batch.first_lsn,
             lsn=batch.lsn,
@@ -630,7 +763,7 @@ def _batches(cursor: Any, error: Any) -> Iterator[Batch]:
             records=tuple(records),
         )
     if status != _END:
-        raise_error(status, error)
+        raise_error(status, error, path)
 
 
 def crc32c(data: Sequence[int] | bytes, crc: int = 0) -> int:

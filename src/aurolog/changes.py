@@ -6,13 +6,48 @@ The layout is in ``docs/api.md``; ``csrc/record.c`` parses it.
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol, SupportsIndex
 
 from aurolog.errors import InputError
 
-__all__ = ["pack_changes"]
+__all__ = ["Buffer", "Change", "WritableBuffer", "pack_changes"]
+
+
+class _Exporter(Protocol):
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+
+class _WritableExporter(_Exporter, Protocol):
+    def __setitem__(self, key: Any, value: Any, /) -> None: ...
+
+
+class _Array(Protocol):
+    @property
+    def __array_interface__(self) -> Any: ...
+
+
+class _WritableArray(_Array, Protocol):
+    def __setitem__(self, key: Any, value: Any, /) -> None: ...
+
+
+#: Any object with the buffer protocol: bytes, bytearray, memoryview, array, mmap, numpy's arrays.
+#: For type checkers, which know ``__buffer__`` on every Python, and numpy's have it from 3.12 on.
+Buffer = _Exporter | _Array
+
+#: A buffer whose items can be assigned, which those of bytes cannot be.
+WritableBuffer = _WritableExporter | _WritableArray
+
+#: One change as a tuple: see ``pack_changes``.
+Change = (
+    tuple[SupportsIndex, SupportsIndex, Buffer]
+    | tuple[str, SupportsIndex, SupportsIndex, Buffer]
+    | tuple[str, SupportsIndex, SupportsIndex, SupportsIndex, SupportsIndex]
+    | tuple[str, SupportsIndex, Buffer]
+    | tuple[str, SupportsIndex]
+)
 
 WRITE, MOVE, FILL, IMAGE, TRUNCATE = 1, 2, 3, 4, 5
 
@@ -20,10 +55,16 @@ WRITE, MOVE, FILL, IMAGE, TRUNCATE = 1, 2, 3, 4, 5
 HEADER = struct.Struct("<BBHHHQ")
 pack_header: Callable[..., bytes] = HEADER.pack
 
+HEADER_BYTES = HEADER.size
+
+#: the header of a write, the change that comes in masses: kind and zero, offset, length, page
+pack_write_header: Callable[..., bytes] = struct.Struct("<HHH2xQ").pack
+
 LENGTH_MAX = 65536
+LENGTH_MASK = LENGTH_MAX - 1  # the longest is written as 0
 
 
-def pack_changes(changes: Iterable[tuple[Any, ...]]) -> bytes:
+def pack_changes(changes: Iterable[Change]) -> bytes:
     """Packs changes given as tuples into one buffer.
 
     A change is ``(page, offset, data)`` or, named, ``("write", page, offset, data)``,
@@ -34,9 +75,9 @@ def pack_changes(changes: Iterable[tuple[Any, ...]]) -> bytes:
     Raises ``InputError`` for a tuple of another shape or a number that no field can hold; ``apply``
     checks the ranges.
     """
-    parts: list[bytes | bytearray | memoryview] = []
+    parts: list[bytes] = []
     append = parts.append
-    pack = pack_header
+    pack = pack_write_header
     try:
         items = iter(changes)
     except TypeError:
@@ -45,33 +86,35 @@ def pack_changes(changes: Iterable[tuple[Any, ...]]) -> bytes:
         ) from None
     for change in items:
         try:
-            page, offset, data = change
-            length = len(data)
-            if 0 < length < LENGTH_MAX:
-                append(pack(WRITE, 0, offset, length, 0, page))
-                append(data)
-                continue
+            page, offset, data = change  # type: ignore[misc]  # looked at by trying
+            if type(data) is bytes:  # of anything else the length is not the size
+                length = len(data)
+                if 0 < length < LENGTH_MAX:
+                    append(pack(WRITE, offset, length, page))
+                    append(data)
+                    continue
         except (TypeError, ValueError, struct.error):
             pass
         append(pack_named(change))
-    try:
-        return b"".join(parts)
-    except TypeError as error:
-        raise InputError(f"the data of a change is bytes: {error}") from None
+    return b"".join(parts)
 
 
-def as_bytes(data: object) -> bytes:
-    """The bytes of any object with the buffer protocol."""
+def as_bytes(data: object, what: str = "the data of a change") -> bytes:
+    """A copy of the bytes of any object with the buffer protocol, strided ones item by item."""
     try:
-        return bytes(memoryview(data).cast("B"))  # type: ignore[arg-type]
+        return memoryview(data).tobytes()  # type: ignore[arg-type]
     except TypeError:
-        raise InputError(f"the data of a change is bytes, not {type(data).__name__}") from None
+        raise InputError(f"{what} is bytes, not {type(data).__name__}") from None
+    except (ValueError, BufferError) as error:
+        raise InputError(f"{what} is a buffer that cannot be read: {error}") from None
 
 
 def pack_named(change: object) -> bytes:
     """Packs one change, whatever its form; says what is wrong with it."""
     if not isinstance(change, tuple | list) or not change:
-        raise InputError(f"a change is a tuple, not {change!r:.80}")
+        raise InputError(
+            f"a change is a tuple, not {change!r:.80}: pass a list of tuples, for one change too"
+        )
     fields = list(change)
     name = fields.pop(0) if isinstance(fields[0], str) else "write"
     try:
@@ -101,19 +144,20 @@ def pack_write(page: int, offset: int, data: bytes) -> bytes:
     """One write; nothing when it has no data."""
     if len(data) > LENGTH_MAX:
         raise InputError(f"a write of {len(data)} bytes is longer than the largest page")
-    return pack_header(WRITE, 0, offset, len(data) % LENGTH_MAX, 0, page) + data if data else b""
+    return pack_header(WRITE, 0, offset, len(data) & LENGTH_MASK, 0, page) + data if data else b""
 
 
 def pack_image(page: int, data: bytes) -> bytes:
     """One whole page."""
     if not 0 < len(data) <= LENGTH_MAX:
         raise InputError(f"an image of {len(data)} bytes is no page")
-    return pack_header(IMAGE, 0, 0, len(data) % LENGTH_MAX, 0, page) + data
+    return pack_header(IMAGE, 0, 0, len(data) & LENGTH_MASK, 0, page) + data
 
 
-def pack_ranged(kind: int, page: int, offset: int, length: int, extra: int) -> bytes:
+def pack_ranged(kind: int, page: int, offset: int, length: SupportsIndex, extra: int) -> bytes:
     """One move (``extra`` is the source) or fill (``extra`` is the byte); nothing when its
     length is 0."""
+    length = operator.index(length)
     if not 0 <= length <= LENGTH_MAX:
         raise InputError(f"a length of {length} is outside every page")
-    return pack_header(kind, 0, offset, length % LENGTH_MAX, extra, page) if length else b""
+    return pack_header(kind, 0, offset, length & LENGTH_MASK, extra, page) if length else b""

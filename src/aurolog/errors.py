@@ -46,7 +46,8 @@ class LsnError(InputError):
 
 
 class TransactionError(AurologError):
-    """The transaction is over, or another one is in the way: end that first, or begin a new one."""
+    """The transaction is over, another thread's, or another one is in the way: begin a new one, use
+    it in its own thread, or end the other first."""
 
 
 class CacheFullError(AurologError):
@@ -106,7 +107,7 @@ class CommitOutcomeUnknown(AurologError):
 
 
 class CorruptionError(AurologError):
-    """Bytes on disk are not what was written: restore ``file`` from a copy.
+    """Bytes on disk are not what was written: restore ``file``, of the volume, from a copy.
 
     They were not returned to anybody.
     """

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import operator
 import struct
 import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn, SupportsIndex
+from weakref import ref
 
 from aurolog import _core
 from aurolog.changes import (
     FILL,
-    HEADER,
-    LENGTH_MAX,
+    HEADER_BYTES,
+    LENGTH_MASK,
     MOVE,
     TRUNCATE,
     WRITE,
+    Buffer,
+    Change,
     as_bytes,
     pack_changes,
     pack_header,
+    pack_write_header,
 )
-from aurolog.errors import InputError, TransactionError
+from aurolog.errors import AurologError, InputError, TransactionError
 
 __all__ = ["Transaction"]
 
@@ -28,50 +33,67 @@ __all__ = ["Transaction"]
 SPILL_BYTES = 64 << 10
 
 
+#: in the place of a transaction's own mark when it is over: no thread's
+_OVER: Any = object()
+
+
+class Here(threading.local):
+    """What each thread has of its own on a volume: a reference to the transaction it made last."""
+
+    transaction: ref[Transaction] | None = None
+
+
 class Transaction:
     """Changes of pages, committed together. Made by ``Volume.transaction``.
 
+    It belongs to the thread that made it: calls from another raise ``TransactionError``.
+
     Changes are collected here, packed, and cross into C in one call at the commit; the first read,
     or more than 64 KiB of changes, begins the native transaction, which is alone until it ends.
+
+    A reference to itself is its mark: it is the calling thread's, and not over, exactly when the
+    thread has the same mark. Nothing has to be undone when it is dropped: the mark dies with it,
+    and the native transaction too.
     """
 
     __slots__ = (
         "__weakref__",
         "_clock",
         "_durability",
+        "_here",
         "_lsn",
+        "_mark",
         "_native",
         "_note",
-        "_owners",
         "_page_size",
         "_pages_max",
         "_pending",
         "_size",
         "_state",
         "_store",
-        "_thread",
     )
 
     __iter__ = None
+    __reversed__ = None
 
     def __init__(
         self,
         store: _core.Store,
-        owners: dict[int, int],
+        here: Here,
         durability: int,
         note: bytes,
         clock: Callable[[], int] | None,
     ) -> None:
-        thread = threading.get_ident()
-        self._state = "rolled back"  # until it is known that there is no other
-        self._owners = owners
-        self._thread = thread
-        if thread in owners:
-            raise TransactionError(
-                "this thread has an open transaction on this volume: commit it or roll it back "
-                "before the next begins"
-            )
+        last = here.transaction
+        if last is not None:
+            other = last()
+            if other is not None and other._state == "open":
+                raise TransactionError(
+                    "this thread has an open transaction on this volume: commit it or roll it back "
+                    "before the next begins"
+                )
         self._store = store
+        self._here = here
         self._durability = durability
         self._note = note
         self._clock = clock
@@ -81,124 +103,151 @@ class Transaction:
         self._size = 0
         self._native: _core.NativeTransaction | None = None
         self._lsn = 0
-        owners[thread] = id(self)
-        self._state = "open"
+        self._state: str = "open"
+        self._mark: Any = ref(self)
+        here.transaction = self._mark
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("a transaction belongs to its thread and can be neither copied nor pickled")
 
     # Changing
 
-    def _check(self, page: int, offset: int, length: int) -> None:
-        """Raises for a range that is not in a page of the volume."""
+    def _require(self) -> None:
+        """Raises unless the transaction is open and the calling thread's."""
+        if self._here.transaction is self._mark:
+            return
         if self._state != "open":
             raise TransactionError(f"the transaction is over ({self.outcome}): begin a new one")
-        if not isinstance(page, int) or not isinstance(offset, int) or not isinstance(length, int):
-            raise InputError("page, offset and length are whole numbers")
-        if not 0 <= page < self._pages_max:
+        raise TransactionError(
+            "the transaction belongs to the thread that made it: call it there, or hand that "
+            "thread the changes"
+        )
+
+    def _page(self, page: SupportsIndex) -> int:
+        """The page as an int; raises when the volume cannot have it."""
+        number = _integer("a page", page)
+        if not 0 <= number < self._pages_max:
             raise InputError(
-                f"page {page} is outside the volume, whose pages are 0 to {self._pages_max - 1}"
+                f"page {number} is outside the volume, whose pages are 0 to {self._pages_max - 1}"
             )
-        if offset < 0 or length < 0 or offset + length > self._page_size:
+        return number
+
+    def _range(self, offset: SupportsIndex, length: SupportsIndex) -> tuple[int, int]:
+        """A range of a page as ints; raises when a page does not have it."""
+        start, size = _integer("an offset", offset), _integer("a length", length)
+        if start < 0 or size < 0 or start + size > self._page_size:
             raise InputError(
-                f"{length} bytes at offset {offset} are not in a page of {self._page_size} bytes"
+                f"{size} bytes at offset {start} are not in a page of {self._page_size} bytes"
             )
+        return start, size
 
     def _add(self, change: bytes) -> None:
+        self._require()
         self._pending.append(change)
         self._size += len(change)
         if self._size > SPILL_BYTES:
             self._begun()
 
-    def write(self, page: int, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """Writes ``data`` into the page at ``offset``.
+    def write(self, page: SupportsIndex, offset: SupportsIndex, data: Buffer) -> None:
+        """Writes ``data``, the bytes of any buffer, into the page at byte ``offset``.
 
         Raises ``InputError`` when it does not fit there.
         """
         try:
-            length = len(data)
-            if (
-                length > 0 <= offset <= self._page_size - length
-                and 0 <= page < self._pages_max
-                and type(data) is bytes
-                and self._state == "open"
-            ):
-                header = pack_header(WRITE, 0, offset, length % LENGTH_MAX, 0, page)
-                self._pending.append(header + data)
-                self._size += HEADER.size + length
-                if self._size > SPILL_BYTES:
-                    self._begun()
-                return
+            if type(data) is bytes:
+                length = len(data)
+                fits = length and offset + length <= self._page_size  # type: ignore[operator]
+                if fits and page < self._pages_max:  # type: ignore[operator]
+                    # and this refuses what is negative
+                    header = pack_write_header(WRITE, offset, length & LENGTH_MASK, page)
+                    if self._here.transaction is self._mark:
+                        self._pending.append(header + data)
+                        self._size = size = self._size + HEADER_BYTES + length
+                        if size > SPILL_BYTES:
+                            self._begun()
+                        return
         except (TypeError, struct.error):
             pass  # said better below
+        self._require()
         octets = as_bytes(data)
-        self._check(page, offset, len(octets))
+        number = self._page(page)
+        start, size = self._range(offset, len(octets))
         if octets:
-            self._add(pack_header(WRITE, 0, offset, len(octets) % LENGTH_MAX, 0, page) + octets)
+            self._add(pack_write_header(WRITE, start, size & LENGTH_MASK, number) + octets)
 
-    def move(self, page: int, src: int, dst: int, length: int) -> None:
-        """Moves ``length`` bytes inside the page from ``src`` to ``dst``; they may overlap."""
-        self._check(page, src, length)
-        self._check(page, dst, length)
-        if length:
-            self._add(pack_header(MOVE, 0, dst, length % LENGTH_MAX, src, page))
+    def move(
+        self, page: SupportsIndex, src: SupportsIndex, dst: SupportsIndex, length: SupportsIndex
+    ) -> None:
+        """Moves ``length`` bytes inside the page from ``src`` to ``dst``; they may overlap.
 
-    def fill(self, page: int, offset: int, length: int, byte: int) -> None:
-        """Sets ``length`` bytes of the page at ``offset`` to ``byte``."""
-        self._check(page, offset, length)
-        if not isinstance(byte, int) or not 0 <= byte <= 255:
-            raise InputError(f"a byte is a whole number from 0 to 255, not {byte!r:.60}")
-        if length:
-            self._add(pack_header(FILL, 0, offset, length % LENGTH_MAX, byte, page))
+        Raises ``InputError`` when either range is not in a page.
+        """
+        self._require()
+        number = self._page(page)
+        source, size = self._range(src, length)
+        target, _ = self._range(dst, length)
+        if size:
+            self._add(pack_header(MOVE, 0, target, size & LENGTH_MASK, source, number))
 
-    def truncate(self, pages: int) -> None:
+    def fill(
+        self, page: SupportsIndex, offset: SupportsIndex, length: SupportsIndex, byte: SupportsIndex
+    ) -> None:
+        """Sets ``length`` bytes of the page at ``offset`` to ``byte``, from 0 to 255.
+
+        Raises ``InputError`` when the range is not in a page, or the byte is none.
+        """
+        self._require()
+        number = self._page(page)
+        start, size = self._range(offset, length)
+        value = _integer("a byte", byte)
+        if not 0 <= value <= 255:
+            raise InputError(f"a byte is a whole number from 0 to 255, not {value}")
+        if size:
+            self._add(pack_header(FILL, 0, start, size & LENGTH_MASK, value, number))
+
+    def truncate(self, pages: SupportsIndex) -> None:
         """Every page from ``pages`` on becomes zeros, and the end of page space at most
         ``pages``."""
-        self._check(0, 0, 0)
-        if not isinstance(pages, int) or not 0 <= pages <= self._pages_max:
+        self._require()
+        end = _integer("an end of page space", pages)
+        if not 0 <= end <= self._pages_max:
             raise InputError(
-                f"a volume can be truncated to 0 to {self._pages_max} pages, not {pages!r:.60}"
+                f"a volume can be truncated to 0 to {self._pages_max} pages, not {end}"
             )
-        self._add(pack_header(TRUNCATE, 0, 0, 0, 0, pages))
+        self._add(pack_header(TRUNCATE, 0, 0, 0, 0, end))
 
-    def apply(self, changes: Any) -> None:
+    def apply(self, changes: Buffer | Iterable[Change]) -> None:
         """Takes many changes: a packed buffer, or an iterable of tuples (see ``pack_changes``).
 
         All of them, or none and ``InputError``.
         """
-        self._check(0, 0, 0)
-        if isinstance(changes, bytes | bytearray | memoryview):
-            packed: Any = changes
-        elif isinstance(changes, Iterable) and not isinstance(changes, str):
-            packed = pack_changes(changes)
-        else:
-            raise InputError(
-                "changes are a packed buffer or an iterable of tuples, "
-                f"not {type(changes).__name__}"
-            )
-        if isinstance(packed, memoryview):
-            packed = packed.cast("B") if packed.c_contiguous else bytes(packed)
+        self._require()
+        packed = _packed(changes)
+        self._require()  # an iterable may have ended it
         if self._native is None and self._size + len(packed) <= SPILL_BYTES:
             _core.check_changes(self._page_size, packed)
             self._add(bytes(packed))
         else:
             self._begun().apply(packed)
 
-    def __setitem__(self, page: int, image: bytes | bytearray | memoryview) -> None:
-        try:
-            size = len(image) if type(image) is bytes else memoryview(image).nbytes
-        except TypeError:
-            raise InputError(f"a page is bytes, not {type(image).__name__}") from None
-        if size != self._page_size:
-            raise InputError(f"a page of this volume has {self._page_size} bytes, not {size}")
-        self._check(page, 0, 0)
-        self._begun().put(page, image)
+    def __setitem__(self, page: SupportsIndex, image: Buffer) -> None:
+        if self._here.transaction is not self._mark:
+            self._require()
+        data = image if type(image) is bytes else as_bytes(image, "a page")
+        if len(data) != self._page_size:
+            raise InputError(f"a page of this volume has {self._page_size} bytes, not {len(data)}")
+        self._begun().put(page if type(page) is int else _integer("a page", page), data)
 
     # Reading
 
-    def __getitem__(self, page: int) -> bytes:
-        self._check(page, 0, 0)
-        return self._begun().read(page)
+    def __getitem__(self, page: SupportsIndex) -> bytes:
+        """The page as the transaction sees it: the newest committed state and its own changes."""
+        if self._here.transaction is not self._mark:
+            self._require()
+        return self._begun().read(page if type(page) is int else _integer("a page", page))
 
     def __len__(self) -> int:
-        self._check(0, 0, 0)
+        self._require()
         return self._begun().end_pages()
 
     def __bool__(self) -> bool:
@@ -212,22 +261,33 @@ class Transaction:
         if native is None:
             native = self._native = self._store.begin()
         if self._pending:
-            native.apply(b"".join(self._pending))
-            self._pending = []
-            self._size = 0
+            self._spill(native)
         return native
+
+    def _spill(self, native: _core.NativeTransaction) -> None:
+        """Hands the pending changes over: each once, whatever comes in between."""
+        pending, size = self._pending, self._size
+        try:
+            self._pending, self._size = [], 0  # what a signal handler adds now comes after these
+            native.apply(b"".join(pending))
+        except (AurologError, MemoryError):  # nothing was taken
+            self._pending[:0] = pending
+            self._size += size
+            raise
+        except BaseException:  # an interrupt, and nobody knows whether they were taken
+            self._finish("rolled back")
+            raise
 
     def _now(self) -> int:
         """The user's clock; 0 where there is none."""
-        now = self._clock() if self._clock else 0
-        if not isinstance(now, int) or not 0 <= now < 2**63:
+        now = _integer("the clock's time", self._clock()) if self._clock else 0
+        if not 0 <= now < 2**63:
             raise InputError(f"the clock returned {now!r:.60}, not nanoseconds since 1970")
         return now
 
     def _finish(self, state: str) -> None:
         self._state = state
-        if self._owners.get(self._thread) == id(self):
-            del self._owners[self._thread]
+        self._mark = _OVER
         native, self._native = self._native, None
         if native is not None:
             native.free()
@@ -241,14 +301,15 @@ class Transaction:
         Raises ``CommitOutcomeUnknown`` when the disk failed at the wrong moment, ``DiskFullError``
         and ``StorageError`` when nothing was committed.
         """
-        if self._state != "open":
-            self._check(0, 0, 0)
-        outcome = self._store.local.scratch.outcome
-        begun = False
+        if self._here.transaction is not self._mark:
+            self._require()
+        outcome: Any = None
         try:
-            outcome.logged = outcome.lsn = 0
-            begun = True
-            time_ns = self._now() if self._clock else 0
+            outcome = _core.new_outcome()
+            time_ns = 0
+            if self._clock:
+                time_ns = self._now()
+                self._require()  # the clock may have ended it
             if self._native is not None:
                 self._begun().commit(self._durability, self._note, time_ns, outcome)
             elif self._pending:
@@ -258,21 +319,22 @@ class Transaction:
                 self._lsn = outcome.lsn
             self._finish("committed")
         except BaseException:  # an interrupt may come between any two steps
-            logged = begun and outcome.logged
-            if logged:
-                self._lsn = outcome.lsn
-            self._finish("unknown" if logged else "rolled back")
+            if self._state == "open":
+                logged = outcome is not None and outcome.logged
+                if logged:
+                    self._lsn = outcome.lsn
+                self._finish("unknown" if logged else "rolled back")
             raise
         return self._lsn or None
 
     def rollback(self) -> None:
         """Drops the changes."""
-        self._check(0, 0, 0)
+        self._require()
         self._finish("rolled back")
 
     def __enter__(self) -> Transaction:
         if self._state != "open":
-            self._check(0, 0, 0)
+            self._require()
         return self
 
     def __exit__(
@@ -286,11 +348,7 @@ class Transaction:
         if kind is None:
             self.commit()
         else:
-            self._finish("rolled back")
-
-    def __del__(self) -> None:
-        if self._state == "open":
-            self._finish("rolled back")
+            self.rollback()
 
     # Telling
 
@@ -313,3 +371,28 @@ class Transaction:
 
     def __repr__(self) -> str:
         return f"<aurolog.Transaction {self.outcome}{f', LSN {self.lsn}' if self.lsn else ''}>"
+
+
+def _integer(what: str, value: SupportsIndex) -> int:
+    """An argument as an int, numpy's integers too."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise InputError(f"{what} is a whole number, not {value!r:.60}") from None
+
+
+def _packed(changes: Any) -> Any:
+    """The changes as a packed buffer of bytes."""
+    if type(changes) is bytes:
+        return changes
+    try:
+        view = memoryview(changes)
+    except TypeError:
+        if isinstance(changes, Iterable) and not isinstance(changes, str):
+            return pack_changes(changes)
+        raise InputError(
+            f"changes are a packed buffer or an iterable of tuples, not {type(changes).__name__}"
+        ) from None
+    except (ValueError, BufferError) as error:
+        raise InputError(f"the packed changes cannot be read: {error}") from None
+    return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()

@@ -97,9 +97,9 @@ class VerifyReport:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Counters since the volume was opened, and sizes now.
+    """Counters of this handle since the volume was opened, and sizes now.
 
-    Disk figures count the calls of this handle.
+    ``log_bytes`` is what this handle has logged, not the size of the log.
     """
 
     commits: int

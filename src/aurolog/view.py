@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import SupportsIndex
 
 from aurolog import _core
 from aurolog.clock import time_of
@@ -19,16 +20,22 @@ class View(_core.Pages):
     end of a ``with`` block, or of its last reference.
     """
 
-    __slots__ = ("__weakref__", "_native", "lsn", "time")
+    __slots__ = ("__weakref__", "_native")
 
-    def __init__(self, store: _core.Store, lsn: int) -> None:
+    def __init__(self, store: _core.Store, lsn: SupportsIndex) -> None:
         native = store.open_view(lsn)
         super().__init__(store, native.handle)
         self._native = native
-        #: the commit LSN really reached
-        self.lsn: int = native.lsn
-        #: when that was committed; ``None`` at LSN 0
-        self.time: datetime | None = time_of(native.time_ns) if native.lsn else None
+
+    @property
+    def lsn(self) -> int:
+        """The commit LSN really reached."""
+        return self._native.lsn
+
+    @property
+    def time(self) -> datetime | None:
+        """When that was committed, in UTC; ``None`` at LSN 0."""
+        return time_of(self._native.time_ns) if self._native.lsn else None
 
     def _check_open(self) -> None:
         if self._view is None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import operator
 import os
 import pathlib
 import uuid
+import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Literal, SupportsIndex
 
 from aurolog import _core
 from aurolog.clock import nanoseconds_of
-from aurolog.errors import InputError
-from aurolog.transaction import Transaction
+from aurolog.errors import AurologError, InputError
+from aurolog.transaction import Here, Transaction
 from aurolog.values import Batch, Recovery, Stats, VerifyReport, Version
 from aurolog.view import View
 
@@ -21,7 +27,16 @@ CACHE_BYTES = 64 << 20
 NOTE_BYTES_MAX = 255
 LSN_MAX = 2**64 - 1
 
+Durability = Literal["sync", "os"]
+
 _DURABILITIES: dict[str, int] = {"sync": _core.SYNC, "os": _core.OS}
+
+
+def _number(what: str, value: SupportsIndex) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise InputError(f"{what} is a whole number, not {value!r:.60}") from None
 
 
 def _durability(value: str) -> int:
@@ -36,31 +51,72 @@ class Volume(_core.Pages):
 
     A context manager; usable from many threads. In a forked child every call raises
     ``ClosedError``. It is always true, whatever its length, and not iterable: pages go on for ever
-    as zeros.
+    as zeros. One that nobody closed gives a ``ResourceWarning``; at the interpreter's exit it is
+    closed.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_closed",
+        "_durability",
+        "_generation",
+        "_here",
+        "_level",
+        "_place",
+        "_read_only",
+        "_store",
+    )
 
     def __init__(
         self,
         store: _core.Store,
         path: pathlib.Path,
         read_only: bool,
-        durability: str,
+        durability: Durability,
         clock: Callable[[], int] | None,
     ) -> None:
         super().__init__(store, _core.NULL)
         self._store = store
         self._clock = clock
-        self._owners: dict[int, int] = {}
-        self._closed = False
-        self.path = path
-        self.read_only = read_only
-        self.durability = durability
+        self._here = Here()
+        self._place = path
+        self._read_only = read_only
+        self._durability: Durability = durability
         self._level = _durability(durability)
         self._generation = _core.fork_generation
-        self.volume_id = uuid.UUID(bytes=store.volume_id)
-        self.retention = timedelta(microseconds=store.retention_ns // 1000)
-        #: what opening found
-        self.recovery: Recovery = store.recovery
+        self._closed = False
+        _unclosed.add(self)
+
+    @property
+    def path(self) -> pathlib.Path:
+        """The volume's directory, absolute."""
+        return self._place
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened only to be read."""
+        return self._read_only
+
+    @property
+    def durability(self) -> Durability:
+        """What transactions wait for unless told otherwise: ``"sync"`` or ``"os"``."""
+        return self._durability
+
+    @property
+    def volume_id(self) -> uuid.UUID:
+        """The volume's identity, drawn when it was created; its copies have it too."""
+        return uuid.UUID(bytes=self._store.volume_id)
+
+    @property
+    def retention(self) -> timedelta:
+        """How long the past must stay readable; recorded, not yet enforced."""
+        return timedelta(microseconds=self._store.retention_ns // 1000)
+
+    @property
+    def recovery(self) -> Recovery:
+        """What opening found."""
+        return self._store.recovery
 
     @property
     def epoch(self) -> int:
@@ -81,7 +137,9 @@ class Volume(_core.Pages):
 
     # Writing
 
-    def transaction(self, *, durability: str | None = None, note: str | None = None) -> Transaction:
+    def transaction(
+        self, *, durability: Durability | None = None, note: str | None = None
+    ) -> Transaction:
         """A new transaction.
 
         ``with db.transaction() as tx: ...`` commits at the end of the block, or rolls back on an
@@ -103,9 +161,9 @@ class Volume(_core.Pages):
                     f"a note has at most {NOTE_BYTES_MAX} bytes of UTF-8, not {len(octets)}"
                 )
         level = self._level if durability is None else _durability(durability)
-        if self._closed or self.read_only or self._generation != _core.fork_generation:
+        if self._closed or self._read_only or self._generation != _core.fork_generation:
             self._store.check_open(for_writing=True)
-        return Transaction(self._store, self._owners, level, octets, self._clock)
+        return Transaction(self._store, self._here, level, octets, self._clock)
 
     def sync(self) -> int:
         """Makes everything committed durable; returns the durable LSN."""
@@ -116,20 +174,20 @@ class Volume(_core.Pages):
     def __len__(self) -> int:
         return self._store.end_pages()
 
-    def at(self, lsn: int) -> View:
+    def at(self, lsn: SupportsIndex) -> View:
         """The volume as of the last commit at or below ``lsn``; 0 is the empty volume.
 
         Raises ``LsnError`` above the visible LSN, or inside a range that recovery cut.
         """
         return View(self._store, lsn)
 
-    def versions(self, page: int) -> list[Version]:
+    def versions(self, page: SupportsIndex) -> list[Version]:
         """Every commit that changed the page, oldest first."""
         return self._store.versions(page)
 
     # Looking after it
 
-    def log(self, first: int = 1, last: int | None = None) -> Iterator[Batch]:
+    def log(self, first: SupportsIndex = 1, last: SupportsIndex | None = None) -> Iterator[Batch]:
         """The batches of the log that overlap ``[first, last]``, up to what is visible now."""
         return self._store.log(first, LSN_MAX if last is None else last)
 
@@ -161,6 +219,11 @@ class Volume(_core.Pages):
         self._closed = True
         self._store.close()
 
+    def __del__(self) -> None:
+        # An interrupt in the middle of opening leaves one without its members.
+        if not getattr(self, "_closed", True) and self._generation == _core.fork_generation:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+
     def __enter__(self) -> Volume:
         self._store.check_open(for_writing=False)
         return self
@@ -173,14 +236,29 @@ class Volume(_core.Pages):
         return f"<aurolog.Volume {os.fspath(self.path)!r}, {state}>"
 
 
+_unclosed: weakref.WeakSet[Volume] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Closes what the program left open; in a forked child that is the parent's to close."""
+    left = [v for v in _unclosed if not v._closed and v._generation == _core.fork_generation]
+    messages = [f"unclosed {volume!r}" for volume in left]
+    for volume in left:
+        with contextlib.suppress(AurologError):  # a disk that failed has said so before
+            volume.close()
+    for message, volume in zip(messages, left, strict=True):  # last, for it may raise
+        warnings.warn(message, ResourceWarning, stacklevel=2, source=volume)
+
+
 def open(
-    path: str | os.PathLike[str],
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
     *,
-    page_size: int | None = None,
+    page_size: SupportsIndex | None = None,
     create: bool = True,
     read_only: bool = False,
-    durability: str = "sync",
-    cache_bytes: int = CACHE_BYTES,
+    durability: Durability = "sync",
+    cache_bytes: SupportsIndex = CACHE_BYTES,
     retention: timedelta | None = None,
     clock: Callable[[], int] | None = None,
 ) -> Volume:
@@ -190,21 +268,23 @@ def open(
     whatever it is when it exists. ``create``: make it when there is none. ``read_only``: beside a
     writer or without one, up to the durable LSN of this moment. ``durability``: what transactions
     wait for, ``"sync"`` (survives a power cut) or ``"os"`` (survives the process). ``cache_bytes``:
-    bound of the page cache. ``retention``: how long the past must stay readable; recorded.
-    ``clock``: nanoseconds since the Unix epoch, called once a commit.
+    bound of the page cache; below 16 pages it is 16 pages. ``retention``: how long the past must
+    stay readable; recorded. ``clock``: nanoseconds since the Unix epoch, called once a commit.
 
     Raises ``NotAVolumeError``, ``VolumeLockedError``, ``FormatError``, ``CorruptionError``,
     ``AccessError``, ``DiskFullError``, ``InputError``.
     """
     try:
-        name = os.fspath(path)
+        name = os.fsdecode(path)
     except TypeError:
         raise InputError(f"a path is a string or path-like, not {type(path).__name__}") from None
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not name or "\0" in name:
         raise InputError(f"a path is a string that is not empty, not {name!r:.60}")
-    if page_size is not None and (not isinstance(page_size, int) or not 0 < page_size < 2**32):
+    page_bytes = 0 if page_size is None else _number("page_size", page_size)
+    if page_size is not None and not 0 < page_bytes < 2**32:
         raise InputError(f"a page size is a power of two from 512 to 65536, not {page_size!r:.60}")
-    if not isinstance(cache_bytes, int) or not 0 <= cache_bytes < 2**63:
+    cache_limit = _number("cache_bytes", cache_bytes)
+    if not 0 <= cache_limit < 2**63:
         raise InputError(f"cache_bytes is a number of bytes, not {cache_bytes!r:.60}")
     retention_ns = 0
     if retention is not None:
@@ -219,10 +299,10 @@ def open(
     name = os.path.abspath(name)  # a process may change its directory
     store = _core.Store(
         name,
-        page_size=page_size or 0,
+        page_size=page_bytes,
         create=create,
         read_only=read_only,
-        cache_bytes=cache_bytes,
+        cache_bytes=cache_limit,
         retention_ns=retention_ns,
     )
     return Volume(store, pathlib.Path(name), read_only, durability, clock)

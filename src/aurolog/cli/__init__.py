@@ -14,6 +14,7 @@ program could want as well belongs in the library, not here.
 Importing `aurolog` imports nothing of this, and nothing of typer and rich.
 """
 
+import sys
 from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -21,10 +22,15 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command (`sys.argv` unless given) and return its exit status."""
-    from aurolog.cli.app import app
-
     try:
+        from aurolog.cli.app import app
+
         app(args=None if arguments is None else list(arguments), prog_name="aurolog")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except KeyboardInterrupt:  # before a command began, or after it ended
+        from aurolog.cli import status
+
+        print(f"aurolog: {status.explain(KeyboardInterrupt())}", file=sys.stderr)
+        return status.Status.INTERRUPTED
     return 0

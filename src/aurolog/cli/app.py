@@ -1,8 +1,10 @@
 """The commands put together, and the one place where an error becomes an exit status."""
 
+import inspect as introspection
 import io
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -16,24 +18,40 @@ from aurolog.cli.status import Status
 class Commands(TyperGroup):
     """The command group: what ends a command badly is one line and a status, not a traceback."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        # Where `--help` and `--version` print.
+        return _told(lambda: super(Commands, self).make_context(*args, **kwargs))
+
     def invoke(self, ctx: Any) -> Any:
-        _prepare_streams()
+        return _told(lambda: super(Commands, self).invoke(ctx))
+
+
+def _told(step: Callable[[], Any]) -> Any:
+    """One step of the command line; what it printed is out, or its error told, when it ends."""
+    _prepare_streams()
+    try:
         try:
-            result = super().invoke(ctx)
+            result = step()
+        except typer.Exit:
             sys.stdout.flush()
-        except BrokenPipeError:
-            _abandon_stdout()
-            raise typer.Exit(Status.OUTPUT_CLOSED) from None
-        except (Exception, KeyboardInterrupt) as error:
-            if isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code"):
-                raise  # typer's own: usage errors, and the statuses that commands ended with
-            code = status.status_of(error)
-            if code == Status.BUG:
-                traceback.print_exc()
-            _settle_stdout()
-            print(f"aurolog: {status.explain(error)}", file=sys.stderr)
-            raise typer.Exit(code) from None
-        return result
+            raise
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit) as error:
+        # rich makes an exit of it, with a status of its own
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        _abandon_stdout()
+        raise typer.Exit(Status.OUTPUT_CLOSED) from None
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code"):
+            raise  # typer's own: usage errors, and the statuses that commands ended with
+        code = status.status_of(error)
+        if code == Status.BUG:
+            traceback.print_exc()
+        _settle_stdout()
+        print(f"aurolog: {status.explain(error)}", file=sys.stderr)
+        raise typer.Exit(code) from None
+    return result
 
 
 class _Nowhere(io.RawIOBase):
@@ -103,10 +121,16 @@ def options(
     """A durable page store whose past stays readable."""
 
 
-app.command("demo")(demo.demo)
-app.command("info")(inspect.info)
-app.command("log")(inspect.log)
-app.command("cat")(inspect.cat)
-app.command("verify")(check.verify)
-app.command("import")(transfer.import_file)
-app.command("export")(transfer.export_file)
+def _add(name: str, command: Callable[..., None]) -> None:
+    """Add a command; its help is its docstring, a line per paragraph for the terminal to wrap."""
+    paragraphs = (introspection.getdoc(command) or "").split("\n\n")
+    app.command(name, help="\n\n".join(" ".join(text.split()) for text in paragraphs))(command)
+
+
+_add("demo", demo.demo)
+_add("info", inspect.info)
+_add("log", inspect.log)
+_add("cat", inspect.cat)
+_add("verify", check.verify)
+_add("import", transfer.import_file)
+_add("export", transfer.export_file)

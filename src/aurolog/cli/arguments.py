@@ -10,7 +10,18 @@ import aurolog
 VolumePath = Annotated[
     Path, typer.Argument(metavar="PATH", help="The volume's directory.", show_default=False)
 ]
-FilePath = Annotated[Path, typer.Argument(metavar="FILE", show_default=False)]
+SourcePath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="The file to read; - is standard input.", show_default=False
+    ),
+]
+TargetPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="The file to write; - is standard output.", show_default=False
+    ),
+]
 PageNumber = Annotated[int, typer.Argument(metavar="PAGE", min=0, show_default=False)]
 AtLsn = Annotated[
     int | None,
@@ -18,7 +29,7 @@ AtLsn = Annotated[
         "--at",
         metavar="LSN",
         min=0,
-        help="Read as of the last commit at or below this LSN.",
+        help="Read as of the last commit at or below this LSN; `aurolog log` lists them.",
         show_default="the newest durable commit",
     ),
 ]

@@ -1,7 +1,10 @@
 """`info`, `log` and `cat`: looking into a volume. All of them work beside a live writer."""
 
+import contextlib
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -39,6 +42,7 @@ def _facts(volume: aurolog.Volume) -> dict[str, Any]:
         "last_commit_time": time,
         "epoch": volume.epoch,
         "retention_seconds": volume.retention.total_seconds(),
+        "disk_bytes": _disk_bytes(volume.path),
         "segments": stats.segments,
         "sealed_segments": stats.sealed_segments,
         "closed_cleanly": recovery.clean,
@@ -46,6 +50,16 @@ def _facts(volume: aurolog.Volume) -> dict[str, Any]:
         "cut_bytes": recovery.cut_bytes,
         "open_seconds": recovery.seconds,
     }
+
+
+def _disk_bytes(directory: Path) -> int:
+    """The sizes of all files of a volume; a writer beside us may remove one meanwhile."""
+    total = 0
+    for place, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
 
 
 def _facts_for_people(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -66,6 +80,7 @@ def _facts_for_people(facts: dict[str, Any]) -> list[tuple[str, str]]:
             "log",
             f"{plural(facts['segments'], 'segment')}, {facts['sealed_segments']} sealed",
         ),
+        ("on disk", bytes_text(facts["disk_bytes"])),
         ("left", left),
     ]
 

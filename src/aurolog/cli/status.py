@@ -80,5 +80,8 @@ def explain(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         # Without the number that Python puts before it; the library's own errors name the place.
-        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+        place = error.filename
+        if place is None and not isinstance(error, AurologError):
+            place = "standard output"  # whatever else is written to or read from has a name
+        text = error.strerror if place is None else f"{place}: {error.strerror}"
     return " ".join(text.split()) or type(error).__name__

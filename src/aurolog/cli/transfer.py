@@ -1,9 +1,13 @@
 """`import` and `export`: any file as pages, and back, byte for byte."""
 
+import contextlib
 import os
 import secrets
+import shlex
 import stat
+import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -13,9 +17,10 @@ import aurolog
 from aurolog.cli import terminal
 from aurolog.cli.arguments import (
     AtLsn,
-    FilePath,
     FirstPage,
     Json,
+    SourcePath,
+    TargetPath,
     VolumePath,
     open_to_read,
     view_at,
@@ -31,10 +36,13 @@ READ_BYTES = 4 << 20
 
 NOTE_BYTES_MAX = 255
 
+STANDARD = Path("-")
+"""Standard input or output in the place of a file."""
+
 
 def import_file(
     path: VolumePath,
-    file: FilePath,
+    file: SourcePath,
     page: FirstPage = 0,
     page_size: Annotated[
         int | None,
@@ -52,60 +60,121 @@ def import_file(
     short, an import has written a whole number of them. Importing a changed file over its former
     version logs only what changed.
     """
-    with _open_regular(file) as source:
-        size = os.fstat(source.fileno()).st_size
-        with (
-            aurolog.open(path, page_size=page_size) as volume,
-            terminal.progress(f"Importing {file.name}") as advance,
-        ):
+    with _open_source(file) as source:
+        size = None if file == STANDARD else os.fstat(source.fileno()).st_size
+        volume, created = _open_or_create(path, page_size)
+        with volume, terminal.progress(f"Importing {file.name}") as advance:
             began = time.perf_counter()
+            done = Imported(file, page, volume.page_size)
             logged = volume.stats().log_bytes
             note = import_note(file.name, size)
-            pages = transactions = done = 0
-            lsn: int | None = None
-            while data := source.read(min(TRANSACTION_BYTES, size - done)):
-                tx_lsn = _write_pages(volume, page + pages, data, note)
-                lsn = lsn if tx_lsn is None else tx_lsn
-                transactions += tx_lsn is not None
-                pages += -(-len(data) // volume.page_size)
-                done += len(data)
-                advance(done, size)
+            try:
+                while data := _read_ahead(source, file, size, done.bytes):
+                    done.add(_write_pages(volume, done.next_page, data, note), len(data))
+                    advance(done.bytes, size or done.bytes)
+            except (KeyboardInterrupt, aurolog.AurologError):
+                if done.transactions:  # the error is told behind it
+                    sys.stderr.write(f"aurolog: cut short: {done}; the rest was not\n")
+                raise
             seconds = time.perf_counter() - began
             logged = volume.stats().log_bytes - logged
-            lsn = volume.durable_lsn if lsn is None else lsn
-        if done != size or os.fstat(source.fileno()).st_size != size:
+            lsn = volume.durable_lsn if done.lsn is None else done.lsn
+        if size is not None and (done.bytes != size or os.fstat(source.fileno()).st_size != size):
             raise CommandError(f"{file}: grew or shrank while it was imported; import it again")
     if json:
         print_json(
             {
                 "path": str(path.absolute()),
-                "file": str(file),
-                "bytes": done,
+                "created": created,
+                "file": _absolute(file),
+                "bytes": done.bytes,
                 "first_page": page,
-                "pages": pages,
-                "transactions": transactions,
+                "pages": done.pages,
+                "transactions": done.transactions,
                 "lsn": lsn,
                 "log_bytes": logged,
                 "seconds": seconds,
             }
         )
         return
+    if created:
+        print(f"created a volume in {printable(str(path.absolute()))}")
     at_page = f" --page {page}" if page else ""
     print(
-        f"imported {bytes_text(done)} into {plural(pages, 'page')} from page {page} on, in "
-        f"{plural(transactions, 'transaction')}; {bytes_text(logged)} logged; {seconds:.2f} s\n"
-        f"the same bytes again: aurolog export {printable(str(path))} FILE "
-        f"--at {lsn}{at_page} --size {done}"
+        f"imported {bytes_text(done.bytes)} into {plural(done.pages, 'page')} from page {page} on, "
+        f"in {plural(done.transactions, 'transaction')}; {bytes_text(logged)} logged; "
+        f"{seconds:.2f} s\n"
+        f"the same bytes again: aurolog export {printable(shlex.quote(str(path)))} FILE "
+        f"--at {lsn}{at_page} --size {done.bytes}"
     )
 
 
-def _open_regular(file: Path) -> BinaryIO:
+@dataclass
+class Imported:
+    """How far an import has come: what is committed."""
+
+    file: Path
+    first_page: int
+    page_size: int
+    bytes: int = 0
+    pages: int = 0
+    transactions: int = 0
+    lsn: int | None = None
+
+    @property
+    def next_page(self) -> int:
+        """Where the next bytes go."""
+        return self.first_page + self.pages
+
+    def add(self, lsn: int | None, count: int) -> None:
+        """A transaction of so many bytes is committed; `None` when nothing changed."""
+        self.lsn = self.lsn if lsn is None else lsn
+        self.transactions += lsn is not None
+        self.pages += -(-count // self.page_size)
+        self.bytes += count
+
+    def __str__(self) -> str:
+        return (
+            f"the first {bytes_text(self.bytes)} of {printable(str(self.file))} were imported, "
+            f"into {plural(self.pages, 'page')} from page {self.first_page} on, "
+            f"up to LSN {self.lsn}"
+        )
+
+
+def _open_or_create(path: Path, page_size: int | None) -> tuple[aurolog.Volume, bool]:
+    """The volume, and whether it was made."""
+    try:
+        return aurolog.open(path, page_size=page_size, create=False), False
+    except aurolog.NotAVolumeError:
+        return aurolog.open(path, page_size=page_size), True
+
+
+def _open_source(file: Path) -> BinaryIO:
     """Open a file that has a size; opening without waiting, as a pipe without a writer would."""
+    if file == STANDARD:
+        if sys.stdin is None:
+            raise CommandError("standard input is closed")
+        return open(sys.stdin.fileno(), "rb", closefd=False)
     fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise CommandError(f"{file}: not a regular file")
+        raise CommandError(f"{file}: not a regular file; - reads standard input")
     return open(fd, "rb")  # buffered: a read is short only at the end of the file
+
+
+def _read_ahead(source: BinaryIO, file: Path, size: int | None, done: int) -> bytes:
+    """The bytes of the next transaction; none at the end, or at the size that the file had."""
+    try:
+        return source.read(
+            TRANSACTION_BYTES if size is None else min(TRANSACTION_BYTES, size - done)
+        )
+    except OSError as error:
+        error.filename = "standard input" if file == STANDARD else str(file)
+        raise
+
+
+def _absolute(file: Path) -> str:
+    return str(file) if file == STANDARD else str(file.absolute())
 
 
 def _write_pages(volume: aurolog.Volume, first_page: int, data: bytes, note: str) -> int | None:
@@ -118,8 +187,10 @@ def _write_pages(volume: aurolog.Volume, first_page: int, data: bytes, note: str
     return tx.lsn
 
 
-def import_note(name: str, size: int) -> str:
+def import_note(name: str, size: int | None) -> str:
     """The note kept with an import's commits; a long name is shortened, the size never."""
+    if size is None:
+        return "import from standard input"
     name = name.encode("utf-8", "replace").decode()
     room = NOTE_BYTES_MAX - len(f"import  {size}")
     while len(name.encode()) > room:
@@ -129,7 +200,7 @@ def import_note(name: str, size: int) -> str:
 
 def export_file(
     path: VolumePath,
-    file: FilePath,
+    file: TargetPath,
     at: AtLsn = None,
     page: FirstPage = 0,
     size: Annotated[
@@ -138,15 +209,21 @@ def export_file(
             metavar="BYTES", min=0, help="How many bytes.", show_default="to the end of page space"
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing regular file; its mode stays.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write a volume's pages into a file, now or as of an LSN.
 
     The file appears whole or not at all: it is written under another name beside its place,
-    synced and renamed.
+    synced and renamed. Symbolic links are followed; what is no regular file is never replaced.
     """
-    _refuse_existing(file, force)
+    if file == STANDARD:
+        if json:
+            raise CommandError("--json prints on standard output, where the bytes go: name a file")
+    else:
+        _refuse_existing(file, force)
     with open_to_read(path) as volume, view_at(volume, at) as view:
         available = max(len(view) - page, 0) * view.page_size
         if size is None:
@@ -158,6 +235,9 @@ def export_file(
             )
         began = time.perf_counter()
         with terminal.progress(f"Exporting {file.name}") as advance:
+            if file == STANDARD:
+                _write_to_stdout(view, page, size, advance)
+                return
             _write_whole(view, page, size, file, force, advance)
         seconds = time.perf_counter() - began
         lsn, view_time = view.lsn, view.time
@@ -165,7 +245,7 @@ def export_file(
         print_json(
             {
                 "path": str(path.absolute()),
-                "file": str(file),
+                "file": _absolute(file),
                 "bytes": size,
                 "first_page": page,
                 "lsn": lsn,
@@ -180,8 +260,16 @@ def export_file(
 def _refuse_existing(file: Path, force: bool) -> None:
     if file.is_dir():
         raise CommandError(f"{file}: is a directory")
+    if file.exists() and not file.is_file():
+        raise CommandError(f"{file}: not a regular file; - writes to standard output")
     if not force and os.path.lexists(file):
         raise CommandError(f"{file}: exists already; --force replaces it")
+
+
+def _write_to_stdout(view: aurolog.View, page: int, size: int, advance: terminal.Advance) -> None:
+    sys.stdout.flush()
+    _copy_pages(view, page, size, sys.stdout.buffer, advance)
+    sys.stdout.buffer.flush()
 
 
 def _write_whole(
@@ -193,22 +281,28 @@ def _write_whole(
     advance: terminal.Advance,
 ) -> None:
     """Write to a temporary name, sync, put into place, sync the directory."""
-    beside = file.with_name(f".aurolog-export-{secrets.token_hex(8)}.tmp")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    place = Path(os.path.realpath(file)) if force else file
+    beside = place.with_name(f".aurolog-export-{secrets.token_hex(8)}.tmp")
     try:
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with open(fd, "wb", buffering=0) as target:
+            if force and place.exists():
+                os.fchmod(fd, stat.S_IMODE(place.stat().st_mode))
             _copy_pages(view, page, size, target, advance)
             os.fsync(target.fileno())
         if force:
-            os.replace(beside, file)
+            _refuse_existing(place, force)  # once more: much time may have passed
+            os.replace(beside, place)
         else:
-            _put_if_absent(beside, file)
+            _put_if_absent(beside, place)
     except BaseException as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         if isinstance(error, OSError) and not isinstance(error, aurolog.AurologError):
             error.filename = str(file)  # that is what could not be written, whatever the call was
+            error.filename2 = None
         raise
-    _sync_directory(file.parent)
+    _sync_directory(place.parent)
 
 
 def _copy_pages(

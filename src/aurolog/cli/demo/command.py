@@ -40,7 +40,7 @@ def demo(
             "--files",
             metavar="N",
             min=FILES_MIN,
-            help="Take at most so many source files.",
+            help="Take at most so many files.",
             show_default="all",
         ),
     ] = None,
@@ -51,10 +51,10 @@ def demo(
 ) -> None:
     """Kill a loading process midway, and prove that nothing was lost.
 
-    A child process loads the source files of this Python's standard library in durable
-    transactions and is killed with SIGKILL; the volume is opened again, every acknowledged file is
-    proved intact by its digest, loading goes on, files are edited and deleted, read as of before,
-    and everything is verified. All figures are measured in the run.
+    A child process loads the files of this Python's standard library (and, where those are few, of
+    its packages) in durable transactions and is killed with SIGKILL; the volume is opened again,
+    every acknowledged file is proved intact by its digest, loading goes on, files are edited and
+    deleted, read as of before, and everything is verified. All figures are measured in the run.
     """
     from aurolog.cli.demo import run, sources
 
@@ -63,8 +63,8 @@ def demo(
         teller = Silence() if json else Narration()
         if not json:
             print(
-                f"{len(chosen.names):,} source files of Python's standard library, "
-                f"{bytes_text(chosen.bytes)}, from {printable(str(chosen.root))}"
+                f"{len(chosen.names):,} files of this Python, "
+                f"{bytes_text(chosen.bytes)}, below {printable(str(chosen.root))}"
             )
         result = run.run(place.path, chosen, threads, teller)
         place.keep = keep is not None or not result.ok

@@ -2,21 +2,32 @@
 
 import os
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from aurolog.cli.demo import files
 from aurolog.cli.status import CommandError
 
+T = TypeVar("T")
+
 FILES_MIN = 8
 """Fewer leave nothing to kill, to edit and to delete."""
 
-SKIPPED_DIRECTORIES = {"site-packages", "dist-packages", "__pycache__"}
+FILES_ENOUGH = 2000
+"""Where the standard library has fewer (some systems split it up), installed packages add to it."""
+
+FILE_BYTES_MAX = 4 << 20
+"""Larger ones are an interpreter's static library: all figures would be about that one."""
+
+PACKAGE_DIRECTORIES = {"site-packages", "dist-packages"}
+SKIPPED_DIRECTORIES = {"__pycache__"}
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Files of a running Python's standard library; names are relative to `root`, with slashes."""
+    """Files of a running Python; names are relative to `root`, with slashes."""
 
     root: Path
     names: tuple[str, ...]
@@ -24,29 +35,49 @@ class Sources:
 
 
 def standard_library(limit: int | None = None) -> Sources:
-    """The readable `.py` files of the running Python's standard library, at most `limit`.
+    """The readable files of the running Python's standard library, at most `limit`, data files
+    too; where these are fewer than `FILES_ENOUGH`, files of installed packages as well.
 
     A limit takes them evenly from the whole. A directory reached through a symbolic link counts
     only by its own place, so that nothing is walked twice.
     """
-    root = Path(sysconfig.get_path("stdlib"))
-    found: list[tuple[str, int]] = []
-    for directory, subdirectories, names in os.walk(root):
-        subdirectories[:] = sorted(set(subdirectories) - SKIPPED_DIRECTORIES)
-        for name in sorted(names):
-            file = Path(directory, name)
-            relative = file.relative_to(root).as_posix()
-            wanted = name.endswith(".py") and _storable(relative)
-            if wanted and file.is_file() and os.access(file, os.R_OK):
-                found.append((relative, file.stat().st_size))
+    library = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+    packages = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    found = _files_below(library, SKIPPED_DIRECTORIES | PACKAGE_DIRECTORIES)
+    if len(found) < FILES_ENOUGH:
+        more = [file for file in _files_below(packages, SKIPPED_DIRECTORIES) if file not in found]
+        for file in _evenly(more, FILES_ENOUGH - len(found)):
+            found[file] = file.stat().st_size
     if len(found) < FILES_MIN:
         raise CommandError(
-            f"{root}: {len(found)} source files of the standard library; the demonstration needs "
+            f"{library[0]}: {len(found)} files of the standard library; the demonstration needs "
             f"at least {FILES_MIN} (is this Python installed without its sources?)"
         )
-    if limit is not None and limit < len(found):
-        found = [found[i * len(found) // limit] for i in range(limit)]
-    return Sources(root, tuple(name for name, _ in found), sum(size for _, size in found))
+    root = Path(os.path.commonpath({file.parent for file in found}))
+    names = [(file.relative_to(root).as_posix(), size) for file, size in sorted(found.items())]
+    chosen = _evenly([(name, size) for name, size in names if _storable(name)], limit)
+    return Sources(root, tuple(name for name, _ in chosen), sum(size for _, size in chosen))
+
+
+def _files_below(roots: Sequence[str], skipped: set[str]) -> dict[Path, int]:
+    """The readable regular files below some directories, with their sizes."""
+    found: dict[Path, int] = {}
+    for root in sorted({os.path.realpath(root) for root in roots}):
+        for directory, subdirectories, names in os.walk(root):
+            subdirectories[:] = set(subdirectories) - skipped
+            for file in (Path(directory, name) for name in names):
+                if file.is_file() and not file.is_symlink() and os.access(file, os.R_OK):
+                    size = file.stat().st_size
+                    if size <= FILE_BYTES_MAX:
+                        found[file] = size
+    return found
+
+
+def _evenly(items: Sequence[T], limit: int | None) -> Sequence[T]:
+    """At most `limit` of the items, from all over."""
+    if limit is None or limit >= len(items):
+        return items
+    return [items[i * len(items) // limit] for i in range(limit)]
 
 
 def _storable(name: str) -> bool:
