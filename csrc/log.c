@@ -13,6 +13,7 @@
 #include "seeded.h"
 
 #define SPIN_ROUNDS 100
+#define AWAKE_MAX 3 /* of those whose commits are durable, on their way out of the line */
 
 #if defined(__x86_64__)
 #define RELAX() __builtin_ia32_pause()
@@ -232,11 +233,19 @@ static void pass_lead(aul_store *store) {
         pthread_cond_signal(&log->waiting_last->wake);
 }
 
-/* Who waits is woken by the one before, and wakes the next: awake all at once they would only queue
- * for log.lock, and Python's threads then for the interpreter, asleep again. */
-static void wake_first(aul_log *log) {
-    aul_log_waiter *first = log->waiting;
-    if (first && first->lsn <= atomic_load(&log->durable)) pthread_cond_signal(&first->wake);
+/* Wakes who is durable, a few at a time, and who leaves wakes the next: all awake at once would
+ * only queue for log.lock, and Python's threads then for the interpreter, asleep again; one at a
+ * time, each would wait for the other's waking up. */
+static void wake_durable(aul_log *log) {
+    u64 durable = atomic_load(&log->durable);
+    for (aul_log_waiter *waiter = log->waiting; waiter && waiter->lsn <= durable;
+         waiter = waiter->after) {
+        if (log->awake == AWAKE_MAX) return;
+        if (waiter->awake) continue;
+        waiter->awake = true;
+        log->awake++;
+        pthread_cond_signal(&waiter->wake);
+    }
 }
 
 static void join_waiting(aul_log *log, aul_log_waiter *waiter) {
@@ -300,7 +309,7 @@ static int sync_logged(aul_store *store) {
         }
     }
     log->syncing = false;
-    wake_first(log);
+    wake_durable(log);
     if (is_wanted(log)) pass_lead(store);
     if (!log->failed && head != last) aul_keeper_wake(store);
     return log->failed ? AUL_FAILED : AUL_OK;
@@ -330,7 +339,8 @@ static bool wait_in_line(aul_store *store, u64 lsn, u64 deadline) {
     join_waiting(log, &self);
     bool in_time = aul_wait_until(store, &self.wake, &log->lock, deadline);
     leave_waiting(log, &self);
-    wake_first(log);
+    if (self.awake) log->awake--;
+    wake_durable(log);
     pthread_cond_destroy(&self.wake);
     return in_time;
 }

@@ -51,6 +51,7 @@ typedef struct aul_log_waiter aul_log_waiter;
 struct aul_log_waiter {
     u64 lsn;
     pthread_cond_t wake;
+    bool awake; /* its commit is durable, and it has been told */
     aul_log_waiter *before, *after;
 };
 
@@ -70,6 +71,7 @@ typedef struct {
     pthread_mutex_t lock;                   /* guards what follows */
     pthread_cond_t written_more;            /* a turn of writing is over */
     aul_log_waiter *waiting, *waiting_last; /* for their LSNs to become durable, lowest first */
+    u32 awake;                              /* of them */
     bool sync_promised;                     /* the keeper knows of unsynced commits */
     pthread_t syncer; /* leads where commits queue up; made when they first do */
     pthread_cond_t syncer_wake;
