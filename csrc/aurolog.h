@@ -69,6 +69,7 @@
 
 #define AUL_DURABILITY_SYNC 0
 #define AUL_DURABILITY_OS 1
+#define AUL_DURABILITY_LOGGED 2 /* of a commit: AUL_PENDING at once, the caller waits later */
 
 typedef struct aul_store aul_store;
 typedef struct aul_tx aul_tx;
@@ -218,7 +219,7 @@ void aul_tx_free(aul_tx *tx);
 int aul_commit_changes(aul_store *store, const uint8_t *changes, size_t bytes,
                        const aul_commit_options *options, uint32_t wait_ms, aul_outcome *outcome,
                        aul_error *error);
-/* Waits until lsn is durable (AUL_DURABILITY_SYNC) or visible. */
+/* Waits until the commit that lsn belongs to is durable (AUL_DURABILITY_SYNC) or visible. */
 int aul_wait(aul_store *store, uint64_t lsn, uint32_t durability, uint32_t wait_ms,
              aul_error *error);
 /* Makes everything logged so far durable; *lsn is the durable LSN. */

@@ -245,6 +245,7 @@ static int log_changes(aul_tx *tx, const aul_commit_options *options, aul_outcom
 
 static int wait_for(aul_store *store, u64 lsn, u32 durability, u32 wait_ms, aul_outcome *outcome,
                     aul_error *error) {
+    if (durability == AUL_DURABILITY_LOGGED) return AUL_PENDING;
     int status = durability == AUL_DURABILITY_OS ? aul_log_wait_written(store, lsn, error)
                                                  : aul_log_wait_durable(store, lsn, wait_ms, error);
     if (outcome && status == AUL_OK) outcome->durable = atomic_load(&store->log.durable) >= lsn;

@@ -7,6 +7,7 @@ lines on standard input.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import resource
@@ -199,6 +200,8 @@ def fork_and_go_on(path: str) -> None:
             lambda: db.versions(1),
             lambda: list(db.log()),
             lambda: db.stats(),
+            lambda: db.visible_lsn,
+            lambda: db.durable_lsn,
             lambda: view[1],
             lambda: open_tx[1],
             lambda: open_tx.commit(),
@@ -337,6 +340,31 @@ def failing_syncs(path: str) -> None:
     say("again", name_of(write_again))
     say("sync", name_of(db.sync))
     say("close", name_of(db.close))
+
+
+def failing_async(path: str) -> None:
+    """Awaits a commit, waits until the test has made every sync fail, and says how more go."""
+
+    async def main() -> None:
+        async with db.transaction() as tx:
+            tx.write(0, 0, b"kept")
+        say("ready")
+        sys.stdin.readline()
+        txs = []
+
+        async def commit(page: int) -> None:
+            async with db.transaction() as tx:
+                txs.append(tx)
+                tx.write(page, 0, b"lost")
+
+        results = await asyncio.gather(*map(commit, range(1, 9)), return_exceptions=True)
+        say("lost", type(results[0]).__name__, txs[0].outcome)
+        say("others", all(isinstance(result, aurolog.AurologError) for result in results))
+        (again,) = await asyncio.gather(commit(0), return_exceptions=True)
+        say("again", type(again).__name__)
+
+    with contextlib.suppress(aurolog.AurologError), aurolog.open(path) as db:
+        asyncio.run(main())
 
 
 def failing_after_os(path: str) -> None:

@@ -28,6 +28,7 @@ LAYERS = (
     ("cli",),
     ("__init__",),
     ("volume", "transaction", "view"),
+    ("committer",),
     ("_core",),
     ("_native",),
     ("changes", "clock"),

@@ -45,6 +45,7 @@ os.register_at_fork(after_in_child=_count_fork)
 _OK, _END, _BUSY, _PENDING = lib.AUL_OK, lib.AUL_END, lib.AUL_BUSY, lib.AUL_PENDING
 
 SYNC, OS = lib.AUL_DURABILITY_SYNC, lib.AUL_DURABILITY_OS
+_LOGGED = lib.AUL_DURABILITY_LOGGED
 
 _read, _commit_changes, _pin_page = lib.aul_read, lib.aul_commit_changes, lib.aul_pin_page
 
@@ -104,7 +105,7 @@ def _plain_options(durability: int) -> Any:
 
 
 #: the options of a commit with no note and the system's clock, never changed
-_PLAIN_OPTIONS = {durability: _plain_options(durability) for durability in (SYNC, OS)}
+_PLAIN_OPTIONS = {durability: _plain_options(durability) for durability in (SYNC, OS, _LOGGED)}
 
 #: buffers that native structs point into, for as long as those live
 _KEPT: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
@@ -458,6 +459,25 @@ class Store:
         if status:
             self.finish_commit(status, outcome.lsn, durability, error)
         _spare_errors.append(error)
+
+    def log_changes(self, changes: bytes, note: bytes, time_ns: int, outcome: Any) -> None:
+        """Logs a commit, whose durability is to be waited for later.
+
+        Waits for the writer's place as long as it takes.
+        """
+        options = self.commit_options(_LOGGED, note, time_ns)
+        error = _new(_ERROR)
+        status = _BUSY
+        while status == _BUSY:
+            status = _commit_changes(
+                self.handle, changes, len(changes), options, WAIT_MS, outcome, error
+            )
+        if status != _PENDING:
+            raise_error(status, error, self.path)
+
+    def wait(self, lsn: int, durability: int) -> None:
+        """Waits until the commit is durable, or visible."""
+        self.finish_commit(_PENDING, lsn, durability, _new(_ERROR))
 
     def finish_commit(self, status: int, lsn: int, durability: int, error: Any) -> None:
         """Waits for what is logged and not yet durable."""

@@ -7,7 +7,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 from weakref import ref
 
 from aurolog import _core
@@ -25,7 +25,11 @@ from aurolog.changes import (
     pack_header,
     pack_write_header,
 )
+from aurolog.committer import Committer
 from aurolog.errors import AurologError, InputError, TransactionError
+
+if TYPE_CHECKING:
+    import asyncio  # at run time only for those who use it: it takes long to import
 
 __all__ = ["Transaction"]
 
@@ -59,6 +63,7 @@ class Transaction:
     __slots__ = (
         "__weakref__",
         "_clock",
+        "_committer",
         "_durability",
         "_here",
         "_lsn",
@@ -80,6 +85,7 @@ class Transaction:
         self,
         store: _core.Store,
         here: Here,
+        committer: Committer,
         durability: int,
         note: bytes,
         clock: Callable[[], int] | None,
@@ -94,6 +100,7 @@ class Transaction:
                 )
         self._store = store
         self._here = here
+        self._committer = committer
         self._durability = durability
         self._note = note
         self._clock = clock
@@ -285,13 +292,18 @@ class Transaction:
             raise InputError(f"the clock returned {now!r:.60}, not nanoseconds since 1970")
         return now
 
-    def _finish(self, state: str) -> None:
+    def _leave(self, state: str) -> None:
+        """Is over, but for what is under way."""
         self._state = state
         self._mark = _OVER
-        native, self._native = self._native, None
+        self._native = None
+        self._pending = []
+
+    def _finish(self, state: str) -> None:
+        native = self._native
+        self._leave(state)
         if native is not None:
             native.free()
-        self._pending = []
 
     def commit(self) -> int | None:
         """Makes the changes durable, or visible with durability "os".
@@ -327,6 +339,58 @@ class Transaction:
             raise
         return self._lsn or None
 
+    def commit_async(self) -> asyncio.Future[int | None]:
+        """Like ``commit``, to be awaited in the running event loop, which goes on meanwhile.
+
+        The transaction is over with the call, so that the thread may begin another before it
+        awaits this one. Whoever stops waiting, cancelled for one, does not stop the commit:
+        ``outcome`` tells how it went.
+        """
+        from asyncio import get_running_loop, shield  # noqa: PLC0415 - see above
+
+        self._require()
+        loop = get_running_loop()
+        outcome = _core.new_outcome()
+        time_ns = 0
+        if self._clock:
+            time_ns = self._now()
+            self._require()  # the clock may have ended it
+        durability, note = self._durability, self._note
+        committed: asyncio.Future[int | None]
+        if self._native is not None:
+            native = self._begun()
+
+            def commit() -> int | None:
+                native.commit(durability, note, time_ns, outcome)
+                return int(outcome.lsn) if outcome.logged else None
+
+            # In no queue: it has the writer's place, for which the committer may be waiting.
+            committed = loop.run_in_executor(None, commit)
+        elif self._pending:
+            changes = b"".join(self._pending)
+            try:
+                committed = self._committer.commit(changes, durability, note, time_ns, outcome)
+            except BaseException:
+                self._finish("rolled back")
+                raise
+        else:
+            self._finish("committed")
+            committed = loop.create_future()
+            committed.set_result(None)
+            return committed
+        self._leave("unknown")
+
+        def conclude(committed: asyncio.Future[int | None]) -> None:
+            if outcome.logged:
+                self._lsn = outcome.lsn
+            if not committed.cancelled() and committed.exception() is None:
+                self._state = "committed"
+            elif not outcome.logged:
+                self._state = "rolled back"
+
+        committed.add_done_callback(conclude)
+        return shield(committed)
+
     def rollback(self) -> None:
         """Drops the changes."""
         self._require()
@@ -350,12 +414,28 @@ class Transaction:
         else:
             self.rollback()
 
+    async def __aenter__(self) -> Transaction:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._state != "open":
+            return
+        if kind is None:
+            await self.commit_async()
+        else:
+            self.rollback()
+
     # Telling
 
     @property
     def outcome(self) -> str:
-        """``"open"``, ``"committed"``, ``"rolled back"`` or ``"unknown"``; an interrupted commit
-        becomes known once it is durable."""
+        """``"open"``, ``"committed"``, ``"rolled back"`` or ``"unknown"``: interrupted, or awaited
+        and under way; that becomes known once it is durable."""
         if self._state == "unknown":
             store = self._store
             safe = store.durable_lsn if self._durability == _core.SYNC else store.visible_lsn

@@ -16,6 +16,7 @@ from typing import Literal, SupportsIndex
 
 from aurolog import _core
 from aurolog.clock import nanoseconds_of
+from aurolog.committer import Committer
 from aurolog.errors import AurologError, InputError
 from aurolog.transaction import Here, Transaction
 from aurolog.values import Batch, Recovery, Stats, VerifyReport, Version
@@ -59,6 +60,7 @@ class Volume(_core.Pages):
         "__weakref__",
         "_clock",
         "_closed",
+        "_committer",
         "_durability",
         "_generation",
         "_here",
@@ -80,6 +82,7 @@ class Volume(_core.Pages):
         self._store = store
         self._clock = clock
         self._here = Here()
+        self._committer = Committer(store)
         self._place = path
         self._read_only = read_only
         self._durability: Durability = durability
@@ -127,13 +130,20 @@ class Volume(_core.Pages):
     @property
     def durable_lsn(self) -> int:
         """The highest commit LSN that survives a power cut."""
+        self._require_own()
         return self._store.durable_lsn
 
     @property
     def visible_lsn(self) -> int:
         """The LSN that plain reads see: the durable one, or the last commit with durability "os"
         where that is higher."""
+        self._require_own()
         return self._store.visible_lsn
+
+    def _require_own(self) -> None:
+        """Raises in a forked child, where the numbers stand still."""
+        if self._generation != _core.fork_generation:
+            self._store.check_open(for_writing=False)
 
     # Writing
 
@@ -143,7 +153,7 @@ class Volume(_core.Pages):
         """A new transaction.
 
         ``with db.transaction() as tx: ...`` commits at the end of the block, or rolls back on an
-        exception.
+        exception; ``async with`` does the same in an event loop, which goes on meanwhile.
 
         ``durability`` overrides the volume's for this one; ``note``, up to 255 bytes of UTF-8, is
         kept with the commit.
@@ -163,7 +173,7 @@ class Volume(_core.Pages):
         level = self._level if durability is None else _durability(durability)
         if self._closed or self._read_only or self._generation != _core.fork_generation:
             self._store.check_open(for_writing=True)
-        return Transaction(self._store, self._here, level, octets, self._clock)
+        return Transaction(self._store, self._here, self._committer, level, octets, self._clock)
 
     def sync(self) -> int:
         """Makes everything committed durable; returns the durable LSN."""
@@ -217,6 +227,8 @@ class Volume(_core.Pages):
         Harmless a second time.
         """
         self._closed = True
+        if self._generation == _core.fork_generation:  # its thread is not in a forked child
+            self._committer.close()
         self._store.close()
 
     def __del__(self) -> None:
@@ -232,7 +244,10 @@ class Volume(_core.Pages):
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"visible LSN {self.visible_lsn}"
+        if self._generation != _core.fork_generation:
+            state = "of the parent process"
+        else:
+            state = "closed" if self._closed else f"visible LSN {self.visible_lsn}"
         return f"<aurolog.Volume {os.fspath(self.path)!r}, {state}>"
 
 
