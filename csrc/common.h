@@ -36,6 +36,8 @@ int aul_fail(aul_error *error, int code, const char *format, ...) AUL_PRINTF(3, 
 /* The same for a failed system call: chooses the code by errno (no space, no permission, no
  * memory, other). */
 int aul_fail_os(aul_error *error, int os_errno, const char *what, const char *file);
+/* AUL_FORMAT, naming the features, when `what` requires some that this build does not know. */
+int aul_check_features(u64 required, const char *what, aul_error *error);
 /* A broken invariant: AUL_BUG with the place; aborts in test builds. */
 int aul_fail_bug(aul_error *error, const char *file, int line, const char *what);
 /* Adds where and at which LSN to a failure; returns its code. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "disk.h"
+#include "format.h"
 
 static void write_text(aul_error *error, int code, const char *format, va_list arguments) {
     memset(error, 0, sizeof *error);
@@ -47,6 +48,25 @@ int aul_fail_os(aul_error *error, int os_errno, const char *what, const char *fi
         snprintf(error->file, sizeof error->file, "%s", file ? file : "");
     }
     return code;
+}
+
+int aul_check_features(u64 required, const char *what, aul_error *error) {
+    static const char *const names[] = {AUL_FEATURE_NAMES};
+    u64 unknown = required & ~AUL_FEATURES_KNOWN;
+    char list[200] = "";
+    size_t used = 0;
+    if (!unknown) return AUL_OK;
+    for (unsigned bit = 0; bit < 64 && used < sizeof list; bit++) {
+        const char *comma = used ? ", " : "";
+        if (!(unknown >> bit & 1)) continue;
+        if (bit < sizeof names / sizeof *names)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", comma, names[bit]);
+        else
+            used += (size_t)snprintf(list + used, sizeof list - used, "%sfeature %u", comma, bit);
+    }
+    return aul_fail(error, AUL_FORMAT,
+                    "%s needs what this aurolog does not know (%s): use a newer aurolog", what,
+                    list);
 }
 
 int aul_fail_bug(aul_error *error, const char *file, int line, const char *what) {

@@ -10,9 +10,10 @@
 #include "common.h"
 
 #define AUL_FORMAT_VERSION 1
-/* Features a reader has to know to read right; each has a name in manifest.c. This build knows
- * none. */
+/* Features a reader has to know to read right. This build knows none; those to come have their bits
+ * already, from 0 on, so that it can say by name what it lacks. */
 #define AUL_FEATURES_KNOWN 0ull
+#define AUL_FEATURE_NAMES "image segments", "encryption", "clones", "rewinds", "restore points"
 
 #define AUL_PAGE_SIZE_MIN 512u
 #define AUL_PAGE_SIZE_MAX 65536u

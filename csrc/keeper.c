@@ -9,6 +9,8 @@
 
 #define SYNC_AFTER_NS 500000000ull /* "os" commits are synced at least once a second */
 #define PREPARE_STEP (AUL_SEGMENT_BYTES / 16)
+/* 64 KiB: what the kernel caches in larger pieces takes longer to sync, each time. */
+#define PREPARE_WRITE (AUL_SEGMENT_BYTES / 256)
 #define READ_STEP (1u << 20)
 /* What the manifest does not list as sealed is read frame by frame after an unclean end. */
 #define UNLISTED_MAX 4
@@ -116,11 +118,12 @@ static int write_spare(aul_store *store, const char *path) {
     if (failed && failed != ENOENT) return failed;
     failed = disk->open(disk->context, path, AUL_DISK_WRITE | AUL_DISK_CREATE, &file);
     if (failed) return failed;
-    u8 *zeros = aul_alloc_zero(disk, PREPARE_STEP);
+    u8 *zeros = aul_alloc_zero(disk, PREPARE_WRITE);
     if (!zeros) failed = ENOMEM;
     if (!failed) failed = aul_disk_allocate(disk, file, AUL_SEGMENT_BYTES);
     for (u64 at = 0; at < AUL_SEGMENT_BYTES && !failed && !store->keeper.stop; at += PREPARE_STEP) {
-        failed = aul_disk_write(disk, file, zeros, PREPARE_STEP, at);
+        for (u64 step = 0; step < PREPARE_STEP && !failed; step += PREPARE_WRITE)
+            failed = aul_disk_write(disk, file, zeros, PREPARE_WRITE, at + step);
         /* In small steps: the commits that go on meanwhile share the disk. Nothing is synced: the
          * first commit in it syncs the blocks with its own. */
         if (!failed) failed = disk->write_back(disk->context, file, at, PREPARE_STEP, true);

@@ -126,13 +126,7 @@ static int check_version(const u8 *at, aul_error *error) {
         return aul_fail(error, AUL_FORMAT,
                         "the volume has format %u, this aurolog reads %u: use a newer aurolog",
                         get32(at + 12), AUL_FORMAT_VERSION);
-    u64 unknown = get64(at + 16) & ~AUL_FEATURES_KNOWN;
-    if (unknown)
-        return aul_fail(error, AUL_FORMAT,
-                        "the volume needs features that this aurolog does not know (bits %#llx): "
-                        "use a newer one",
-                        (unsigned long long)unknown);
-    return AUL_OK;
+    return aul_check_features(get64(at + 16), "the volume", error);
 }
 
 static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out, aul_error *error) {

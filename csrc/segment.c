@@ -68,10 +68,12 @@ static bool is_header(const u8 *at) {
 int aul_segment_decode_header(const u8 *block, aul_segment *out, aul_error *error) {
     if (!is_header(block)) block += COPY_AT;
     if (!is_header(block)) return aul_fail(error, AUL_CORRUPT, "not the header of a log segment");
-    if (get32(block + 12) != AUL_FORMAT_VERSION || (get64(block + 16) & ~AUL_FEATURES_KNOWN))
+    if (get32(block + 12) != AUL_FORMAT_VERSION)
         return aul_fail(error, AUL_FORMAT,
-                        "a log segment of format %u with features %llx: use a newer aurolog",
-                        get32(block + 12), (unsigned long long)get64(block + 16));
+                        "a log segment has format %u, this aurolog reads %u: use a newer aurolog",
+                        get32(block + 12), AUL_FORMAT_VERSION);
+    int status = aul_check_features(get64(block + 16), "a log segment", error);
+    if (status) return status;
     memcpy(out->id, block + 24, AUL_ID_BYTES);
     memcpy(out->volume_id, block + 40, AUL_ID_BYTES);
     memcpy(out->previous_id, block + 56, AUL_ID_BYTES);

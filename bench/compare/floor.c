@@ -46,7 +46,7 @@ static int finish(int fd, int status) { return close(fd) < 0 && status == 0 ? er
 
 /* Makes a file whose blocks have all been written (zeros) and synced once: a recycled log file. */
 int floor_prepare(const char *path, uint64_t bytes) {
-    enum { PIECE = 1 << 20 };
+    enum { PIECE = 64 << 10 }; /* of pages cached in larger pieces a sync takes longer */
     uint8_t *zeros = calloc(1, PIECE);
     if (!zeros) return ENOMEM;
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from time import perf_counter, perf_counter_ns, sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.compare import floor, machine
 from bench.compare.engines import FLOOR, Change, Engine, adapter, groups
@@ -426,7 +426,8 @@ def kill_fill(job: Job) -> Figures:
 def flat_fill(job: Job) -> Figures:
     """Durable commits of 1,000 changes until the log has the way's megabytes, and a bit more.
 
-    The bit is random: else each length would have its own share of a segment to be scanned.
+    The bit is what makes the tail, all that opening has to scan, as long for every length: half of
+    the last segment, the others sealed.
     """
     rng = random.Random(job.seed)
     pages, way = job.amount(PAGES, 64), adapter(job.engine).ways["kill"][0]
@@ -437,12 +438,26 @@ def flat_fill(job: Job) -> Figures:
         for change in single:
             engine.put(*change)
     else:
-        most = job.amount(_number(job.way) * 1_000_000) + rng.randrange(job.amount(SEGMENT_BYTES))
-        for prepared in cycle(ready):
-            engine.commit(way, prepared)
-            if engine.counters()["log_bytes"] >= most:
-                break
+        commits = cycle(ready)
+        most = job.amount(_number(job.way) * 1_000_000)
+        while engine.counters()["log_bytes"] < most:
+            engine.commit(way, next(commits))
+        _half_a_tail(engine, lambda: engine.commit(way, next(commits)))
     return _die(engine, job)
+
+
+def _half_a_tail(engine: Engine, commit: Callable[[], object]) -> None:
+    """Commits until half of a new segment is full, and waits until the others are sealed."""
+    stats: Callable[[], Any] = engine.db.stats  # type: ignore[attr-defined]
+    segments = stats().segments
+    while stats().segments == segments:
+        commit()
+    begun = stats().log_bytes
+    while stats().log_bytes < begun + SEGMENT_BYTES // 2:
+        commit()
+    end = perf_counter() + SETTLE_SECONDS_MAX
+    while stats().sealed_segments < stats().segments - 1 and perf_counter() < end:
+        sleep(QUIET_SECONDS)
 
 
 def _number(way: str) -> int:
@@ -549,8 +564,9 @@ WORKLOADS: Mapping[str, Workload] = {
         _row(
             name="flat",
             title="aurolog: open after kill -9, by the length of the log",
-            what="The same, with commits of 1,000 until the log is as long as said, or with as"
-            " many commits of one change as said.",
+            what="The same, with commits of 1,000 until the log is as long as said, and on to the"
+            " middle of the next segment, so that the tail is as long for all; or with as many"
+            " commits of one change as said.",
             figure="open_ms",
             unit="ms",
             more_is_better=False,
