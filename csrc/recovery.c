@@ -257,6 +257,7 @@ static int scan_segment(recovery *r, aul_segment *segment, u64 bound, aul_error 
         aul_scan_seek(&r->scan, r->scan.frame_offset, r->next_lsn);
     store->info.scanned_bytes += tail->frames_end;
     atomic_store(&segment->last_lsn, tail->last_lsn);
+    if (status && status != AUL_CORRUPT && status != AUL_END) return status;
     if (bound && (status == AUL_CORRUPT || r->scan.offset != bound))
         return corrupt(segment, r->scan.offset, r->scan.next_lsn, "a damaged frame", error);
     return status == AUL_CORRUPT || status == AUL_END ? AUL_OK : status;
