@@ -98,6 +98,7 @@ static int posix_free_space(void *context, int file, u64 *bytes) {
     (void)context;
     struct statvfs status;
     if (fstatvfs(file, &status) < 0) return errno;
+    if (status.f_blocks == 0) return ENOSYS; /* it has no bound, or does not tell */
     *bytes = (u64)status.f_bavail * status.f_frsize;
     return 0;
 }

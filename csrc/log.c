@@ -207,6 +207,8 @@ static void *run_syncer(void *argument) {
         else
             pthread_cond_wait(&log->syncer_wake, &log->lock);
     }
+    log->syncer_running = false;
+    if (is_wanted(log)) pthread_cond_signal(&log->waiting_last->wake); /* leads in its place */
     pthread_mutex_unlock(&log->lock);
     return NULL;
 }
@@ -219,7 +221,6 @@ void aul_log_stop_syncer(aul_store *store) {
     pthread_cond_signal(&log->syncer_wake);
     pthread_mutex_unlock(&log->lock);
     if (running) pthread_join(log->syncer, NULL);
-    log->syncer_running = false;
 }
 
 /* Has somebody lead the next round: the syncing thread, or one of those who wait for it. */

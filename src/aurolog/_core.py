@@ -286,6 +286,17 @@ class NativeTransaction:
         _spare_errors.append(error)
         return int(number[0])
 
+    def log(self, note: bytes, time_ns: int, outcome: Any) -> None:
+        """Logs the changes; their durability is to be waited for later."""
+        options = self._store.commit_options(_LOGGED, note, time_ns)
+        error = _take_error()
+        status = _BUSY  # too much is in flight
+        while status == _BUSY:
+            status = lib.aul_tx_commit(self._handle, options, WAIT_MS, outcome, error)
+        if status not in (_OK, _PENDING):
+            raise_error(status, error, self._store.path)
+        _spare_errors.append(error)
+
     def commit(self, durability: int, note: bytes, time_ns: int, outcome: Any) -> None:
         """Logs the changes and waits as the durability asks."""
         store = self._store
@@ -335,10 +346,14 @@ class Store:
         options.read_only = read_only
         options.cache_bytes = cache_bytes
         options.retention_ns = retention_ns
-        status = lib.aul_open(os.fsencode(path), options, cell, error)
-        if status:
-            raise_error(status, error, path)
-        self.handle = _held(cell[0], cell)
+        try:
+            status = lib.aul_open(os.fsencode(path), options, cell, error)
+            if status:
+                raise_error(status, error, path)
+            self.handle = _held(cell[0], cell)
+        except BaseException:  # whose traceback would keep the lock that an interrupt came with
+            ffi.release(cell)
+            raise
         info = ffi.new("aul_store_info *")
         lib.aul_store_describe(self.handle, info)
         self.page_size: int = info.page_size
@@ -460,20 +475,21 @@ class Store:
             self.finish_commit(status, outcome.lsn, durability, error)
         _spare_errors.append(error)
 
-    def log_changes(self, changes: bytes, note: bytes, time_ns: int, outcome: Any) -> None:
+    def log_changes(
+        self, changes: bytes, note: bytes, time_ns: int, outcome: Any, wait_ms: int
+    ) -> bool:
         """Logs a commit, whose durability is to be waited for later.
 
-        Waits for the writer's place as long as it takes.
+        Returns False when the writer's place was not to be had in ``wait_ms`` milliseconds.
         """
         options = self.commit_options(_LOGGED, note, time_ns)
         error = _new(_ERROR)
-        status = _BUSY
-        while status == _BUSY:
-            status = _commit_changes(
-                self.handle, changes, len(changes), options, WAIT_MS, outcome, error
-            )
-        if status != _PENDING:
+        status = _commit_changes(
+            self.handle, changes, len(changes), options, wait_ms, outcome, error
+        )
+        if status not in (_OK, _PENDING, _BUSY):
             raise_error(status, error, self.path)
+        return bool(status != _BUSY)
 
     def wait(self, lsn: int, durability: int) -> None:
         """Waits until the commit is durable, or visible."""
@@ -491,11 +507,15 @@ class Store:
         error = _new(_ERROR)
         cell = _cell(_TX)
         status = _BUSY
-        while status == _BUSY:
-            status = lib.aul_tx_begin(self.handle, WAIT_MS, cell, error)
-        if status:
-            raise_error(status, error, self.path)
-        return NativeTransaction(self, cell)
+        try:
+            while status == _BUSY:
+                status = lib.aul_tx_begin(self.handle, WAIT_MS, cell, error)
+            if status:
+                raise_error(status, error, self.path)
+            return NativeTransaction(self, cell)
+        except BaseException:  # whose traceback would keep the place that an interrupt came with
+            ffi.release(cell)
+            raise
 
     def sync(self) -> int:
         """Makes all that is committed durable; returns the durable LSN."""

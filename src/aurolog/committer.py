@@ -1,140 +1,190 @@
-"""Commits for event loops: a thread logs them, waits for their syncs, and tells the loops.
+"""Commits for event loops: a thread waits for their syncs and tells the loops.
 
-So a loop never waits for a lock, a disk or another transaction. What comes while one sync is under
-way is logged together and shares the next one, and each loop is told once per sync, not once per
-commit.
+A commit is logged where it is asked for, so commits keep their order and whoever comes next sees
+it; only where another transaction has the writer's place, the thread does that too, and no loop
+ever waits for it. What is logged while one sync is under way shares the next one, and each loop is
+told once per sync, not once per commit.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aurolog import _core
+from aurolog.errors import ClosedError
 
 if TYPE_CHECKING:
     import asyncio  # at run time only for those who use it: it takes long to import
 
-__all__ = ["Committer"]
+__all__ = ["Commit", "Committer"]
 
 
-@dataclass(slots=True)
-class _Commit:
-    changes: bytes
-    durability: int
-    note: bytes
-    time_ns: int
-    outcome: Any
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[int | None]
-    error: Exception | None = None
+class Commit:
+    """One commit that a loop awaits."""
+
+    __slots__ = (
+        "changes",
+        "durability",
+        "error",
+        "future",
+        "logged",
+        "loop",
+        "note",
+        "outcome",
+        "time_ns",
+    )
+
+    def __init__(self, durability: int, note: bytes, time_ns: int, outcome: Any) -> None:
+        self.durability = durability
+        self.note = note
+        self.time_ns = time_ns
+        #: where C notes whether it was logged, and its LSN
+        self.outcome = outcome
+        #: what is still to be logged, and set when it is, or never will be; None when it is
+        self.changes: bytes | None = None
+        self.logged: threading.Event | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.future: asyncio.Future[int | None] | None = None
+        self.error: BaseException | None = None
 
 
 #: Commits in their order; None ends the thread.
-_Queue: TypeAlias = "SimpleQueue[_Commit | None]"
+_Queue: TypeAlias = "SimpleQueue[Commit | None]"
 
 
 class Committer:
-    """One volume's committing thread; it begins with the first commit that a loop asks for."""
+    """One volume's committing thread; it begins with the first commit that a loop awaits."""
 
-    __slots__ = ("_lock", "_queue", "_store", "_thread")
+    __slots__ = ("_closing", "_lock", "_queue", "_store", "_thread")
 
     def __init__(self, store: _core.Store) -> None:
         self._store = store
         self._queue: _Queue = SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close what its thread commits to
+        self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def commit(
-        self, changes: bytes, durability: int, note: bytes, time_ns: int, outcome: Any
-    ) -> asyncio.Future[int | None]:
-        """Commits packed changes; the future, of the running loop, has their LSN once they are
-        durable, or the commit's exception. C notes in ``outcome`` whether they were logged."""
+    def submit(self, commit: Commit) -> asyncio.Future[int | None]:
+        """The future, of the running loop, has the commit's LSN once it is durable, or its
+        exception."""
         from asyncio import get_running_loop  # noqa: PLC0415 - see above
 
-        self._store.check_open(for_writing=True)
-        loop = get_running_loop()
-        future: asyncio.Future[int | None] = loop.create_future()
+        commit.loop = get_running_loop()
+        commit.future = commit.loop.create_future()
         with self._lock:
+            if self._closing.is_set():
+                raise ClosedError("the volume is closed: open it again")
             if self._thread is None:
-                # A daemon: at the interpreter's exit the volume is closed, and that ends it.
-                self._thread = threading.Thread(
+                # A daemon: at the interpreter's exit the volume is closed, and that ends it. It
+                # knows neither this object nor the volume, so both can be dropped.
+                thread = threading.Thread(
                     target=_run,
-                    args=(self._store, self._queue),
+                    args=(self._store, self._queue, self._closing),
                     name="aurolog commits",
                     daemon=True,
                 )
-                self._thread.start()
-        self._queue.put(_Commit(changes, durability, note, time_ns, outcome, loop, future))
-        return future
+                thread.start()
+                self._thread = thread
+            self._queue.put(commit)
+        return commit.future
 
     def close(self) -> None:
-        """Ends the thread, after everything that was asked for."""
+        """Ends the thread. What is logged becomes durable first; what waits for the writer's place
+        is refused with ``ClosedError``."""
         with self._lock:
+            self._closing.set()
             thread, self._thread = self._thread, None
-        if thread is not None:
-            self._queue.put(None)
+            if thread is not None:
+                self._queue.put(None)
+        if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def __del__(self) -> None:
-        # The thread knows only store and queue, so a dropped volume does not live on with it.
         if getattr(self, "_thread", None) is not None:
             self._queue.put(None)
 
 
-def _run(store: _core.Store, queue: _Queue) -> None:
+def _run(store: _core.Store, queue: _Queue, closing: threading.Event) -> None:
     while (first := queue.get()) is not None:
-        commits = [first]
-        last = False
-        while not queue.empty() and not last:
-            following = queue.get()
-            if following is None:
-                last = True
-            else:
-                commits.append(following)
-        for commit in commits:
-            _log(store, commit)
-        for durability in (_core.OS, _core.SYNC):
-            _finish(store, durability, [c for c in commits if c.durability == durability])
+        commits: list[Commit | None] = [first]
+        while commits[-1] is not None and not queue.empty():
+            commits.append(queue.get())
+        last = commits[-1] is None
+        _round(store, [commit for commit in commits if commit is not None], closing)
         if last:
             return
+        del first, commits  # an idle thread keeps nobody's loop
 
 
-def _log(store: _core.Store, commit: _Commit) -> None:
+def _round(store: _core.Store, commits: list[Commit], closing: threading.Event) -> None:
+    told = 0
     try:
-        store.log_changes(commit.changes, commit.note, commit.time_ns, commit.outcome)
+        for n, commit in enumerate(commits):
+            if commit.changes is not None and not _log(store, commit, 0):
+                _finish(store, commits[told:n])  # they are logged, and this one has to wait
+                told = n
+                while not _log(store, commit, _core.WAIT_MS):
+                    if closing.is_set():
+                        commit.error = ClosedError("the volume was closed before its turn came")
+                        break
+            if commit.logged is not None:
+                commit.logged.set()
+        _finish(store, commits[told:])
+    except BaseException as error:  # noqa: BLE001 - nobody may be left waiting
+        for commit in commits[told:]:
+            commit.error = commit.error or error
+            if commit.logged is not None:
+                commit.logged.set()
+        _tell_loops(commits[told:])
+
+
+def _log(store: _core.Store, commit: Commit, wait_ms: int) -> bool:
+    """Logs the commit; False when the writer's place was not to be had."""
+    assert commit.changes is not None
+    try:
+        return store.log_changes(
+            commit.changes, commit.note, commit.time_ns, commit.outcome, wait_ms
+        )
     except Exception as error:  # noqa: BLE001 - any is raised where the commit is awaited
         commit.error = error
+        return True
 
 
-def _finish(store: _core.Store, durability: int, commits: list[_Commit]) -> None:
-    """Waits for the commits, all of one durability, and tells their loops."""
-    logged = [commit for commit in commits if commit.error is None]
-    try:
-        if logged:
-            store.wait(logged[-1].outcome.lsn, durability)
-    except Exception:  # noqa: BLE001 - not of all of them, perhaps: each is asked for its own
-        for commit in logged:
-            try:
-                store.wait(commit.outcome.lsn, durability)
-            except Exception as error:  # noqa: BLE001 - the same
-                commit.error = error
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Commit]] = {}
+def _finish(store: _core.Store, commits: list[Commit]) -> None:
+    """Waits for the commits, those first that need no sync, and tells their loops."""
+    for durability in (_core.OS, _core.SYNC):
+        group = [commit for commit in commits if commit.durability == durability]
+        logged = [commit for commit in group if commit.error is None and commit.outcome.logged]
+        try:
+            if logged:
+                store.wait(logged[-1].outcome.lsn, durability)
+        except Exception:  # noqa: BLE001 - not of all of them, perhaps: each is asked for its own
+            for commit in logged:
+                try:
+                    store.wait(commit.outcome.lsn, durability)
+                except Exception as error:  # noqa: BLE001 - the same
+                    commit.error = error
+        _tell_loops(group)
+
+
+def _tell_loops(commits: list[Commit]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[Commit]] = {}
     for commit in commits:
-        by_loop.setdefault(commit.loop, []).append(commit)
+        if commit.loop is not None:
+            by_loop.setdefault(commit.loop, []).append(commit)
     for loop, told in by_loop.items():
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             loop.call_soon_threadsafe(_tell, told)
 
 
-def _tell(commits: list[_Commit]) -> None:
+def _tell(commits: list[Commit]) -> None:
     for commit in commits:
-        if commit.future.done():
+        if commit.future is None or commit.future.done():
             continue  # cancelled
         if commit.error is not None:
             commit.future.set_exception(commit.error)
         else:
-            commit.future.set_result(commit.outcome.lsn)
+            commit.future.set_result(commit.outcome.lsn if commit.outcome.logged else None)

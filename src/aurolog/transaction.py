@@ -25,7 +25,7 @@ from aurolog.changes import (
     pack_header,
     pack_write_header,
 )
-from aurolog.committer import Committer
+from aurolog.committer import Commit, Committer
 from aurolog.errors import AurologError, InputError, TransactionError
 
 if TYPE_CHECKING:
@@ -42,9 +42,12 @@ _OVER: Any = object()
 
 
 class Here(threading.local):
-    """What each thread has of its own on a volume: a reference to the transaction it made last."""
+    """What each thread has of its own on a volume."""
 
+    #: a reference to the transaction it made last
     transaction: ref[Transaction] | None = None
+    #: set when its last commit that had to wait for its turn, for an event loop, is logged
+    handed_over: threading.Event | None = None
 
 
 class Transaction:
@@ -70,6 +73,7 @@ class Transaction:
         "_mark",
         "_native",
         "_note",
+        "_outcome",
         "_page_size",
         "_pages_max",
         "_pending",
@@ -110,6 +114,7 @@ class Transaction:
         self._size = 0
         self._native: _core.NativeTransaction | None = None
         self._lsn = 0
+        self._outcome: Any = None  # of an awaited commit: what C notes
         self._state: str = "open"
         self._mark: Any = ref(self)
         here.transaction = self._mark
@@ -231,6 +236,8 @@ class Transaction:
         self._require()
         packed = _packed(changes)
         self._require()  # an iterable may have ended it
+        if not len(packed):
+            return
         if self._native is None and self._size + len(packed) <= SPILL_BYTES:
             _core.check_changes(self._page_size, packed)
             self._add(bytes(packed))
@@ -266,6 +273,7 @@ class Transaction:
         """The native transaction, with every pending change in it."""
         native = self._native
         if native is None:
+            self._in_turn()
             native = self._native = self._store.begin()
         if self._pending:
             self._spill(native)
@@ -292,18 +300,20 @@ class Transaction:
             raise InputError(f"the clock returned {now!r:.60}, not nanoseconds since 1970")
         return now
 
-    def _leave(self, state: str) -> None:
-        """Is over, but for what is under way."""
+    def _finish(self, state: str) -> None:
         self._state = state
         self._mark = _OVER
-        self._native = None
-        self._pending = []
-
-    def _finish(self, state: str) -> None:
-        native = self._native
-        self._leave(state)
+        native, self._native = self._native, None
         if native is not None:
             native.free()
+        self._pending = []
+
+    def _in_turn(self) -> None:
+        """Waits until the thread's commit before, where it still waits for its turn, is logged."""
+        before = self._here.handed_over
+        if before is not None:
+            before.wait()
+            self._here.handed_over = None
 
     def commit(self) -> int | None:
         """Makes the changes durable, or visible with durability "os".
@@ -325,6 +335,8 @@ class Transaction:
             if self._native is not None:
                 self._begun().commit(self._durability, self._note, time_ns, outcome)
             elif self._pending:
+                if self._here.handed_over is not None:
+                    self._in_turn()
                 changes = b"".join(self._pending)
                 self._store.commit_changes(changes, self._durability, self._note, time_ns, outcome)
             if outcome.logged:
@@ -355,41 +367,40 @@ class Transaction:
         if self._clock:
             time_ns = self._now()
             self._require()  # the clock may have ended it
-        durability, note = self._durability, self._note
-        committed: asyncio.Future[int | None]
-        if self._native is not None:
-            native = self._begun()
-
-            def commit() -> int | None:
-                native.commit(durability, note, time_ns, outcome)
-                return int(outcome.lsn) if outcome.logged else None
-
-            # In no queue: it has the writer's place, for which the committer may be waiting.
-            committed = loop.run_in_executor(None, commit)
-        elif self._pending:
-            changes = b"".join(self._pending)
-            try:
-                committed = self._committer.commit(changes, durability, note, time_ns, outcome)
-            except BaseException:
-                self._finish("rolled back")
-                raise
-        else:
-            self._finish("committed")
-            committed = loop.create_future()
-            committed.set_result(None)
-            return committed
-        self._leave("unknown")
-
-        def conclude(committed: asyncio.Future[int | None]) -> None:
-            if outcome.logged:
-                self._lsn = outcome.lsn
-            if not committed.cancelled() and committed.exception() is None:
-                self._state = "committed"
-            elif not outcome.logged:
-                self._state = "rolled back"
-
-        committed.add_done_callback(conclude)
+        commit = Commit(self._durability, self._note, time_ns, outcome)
+        native, changes = self._native, b"".join(self._pending)
+        try:
+            if native is not None:
+                self._begun().log(self._note, time_ns, outcome)
+            elif changes and (
+                (self._here.handed_over and not self._here.handed_over.is_set())
+                or not self._store.log_changes(changes, self._note, time_ns, outcome, 0)
+            ):
+                # Another has the writer's place, or this thread's commit before still waits for it.
+                commit.changes = changes
+                self._here.handed_over = commit.logged = threading.Event()
+            self._outcome = outcome
+            self._finish("unknown")  # from now on; it may be durable before anybody is told
+            if not commit.changes and not outcome.logged:
+                self._state = "committed"  # there were no changes
+                done: asyncio.Future[int | None] = loop.create_future()
+                done.set_result(None)
+                return done
+            committed = self._committer.submit(commit)
+        except BaseException:
+            self._outcome = outcome
+            if commit.logged is not None:
+                commit.logged.set()
+            self._finish("unknown" if outcome.logged else "rolled back")
+            raise
+        committed.add_done_callback(self._conclude)
         return shield(committed)
+
+    def _conclude(self, committed: asyncio.Future[int | None]) -> None:
+        if not committed.cancelled() and committed.exception() is None:
+            self._state = "committed"
+        elif self._outcome is None or not self._outcome.logged:
+            self._state = "rolled back"
 
     def rollback(self) -> None:
         """Drops the changes."""
@@ -439,7 +450,7 @@ class Transaction:
         if self._state == "unknown":
             store = self._store
             safe = store.durable_lsn if self._durability == _core.SYNC else store.visible_lsn
-            if 0 < self._lsn <= safe:
+            if 0 < (self.lsn or 0) <= safe:
                 return "committed"
         return self._state
 
@@ -447,6 +458,8 @@ class Transaction:
     def lsn(self) -> int | None:
         """The commit LSN; ``None`` before the commit, after a rollback, and when nothing was
         written."""
+        if not self._lsn and self._outcome is not None and self._outcome.logged:
+            self._lsn = self._outcome.lsn
         return self._lsn or None
 
     def __repr__(self) -> str:

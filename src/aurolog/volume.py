@@ -227,9 +227,11 @@ class Volume(_core.Pages):
         Harmless a second time.
         """
         self._closed = True
-        if self._generation == _core.fork_generation:  # its thread is not in a forked child
-            self._committer.close()
-        self._store.close()
+        try:
+            if self._generation == _core.fork_generation:  # its thread is not in a forked child
+                self._committer.close()
+        finally:
+            self._store.close()
 
     def __del__(self) -> None:
         # An interrupt in the middle of opening leaves one without its members.
