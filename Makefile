@@ -6,6 +6,9 @@
 #   make test PYTHON=/usr/bin/python3.13    another Python (remove the old .venv, or name a new one)
 #   make test VENV=/tmp/fresh               another environment
 #   make test ARGS='-k recovery -x'         arguments for pytest; likewise for demo, bench and sanitize
+#   make crash TIME=600 SEED=7              seconds, first seed; PROGRAMS=1 repeats one, SIZE=40 has
+#                                           longer ones, BUG=2 seeds a bug,
+#                                           SANITIZE=address,undefined builds with sanitizers
 #
 # The environment is kept up to date by stamp files in it: a changed pyproject.toml installs again,
 # a changed file in csrc/ compiles again, and otherwise nothing is done twice.
@@ -30,13 +33,16 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 
 	$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& echo $(python))) python3)
 
-.PHONY: help demo test check lint layout types warnings format bench bench-smoke sanitize wheel clean
+.PHONY: help demo test crash seeded-bugs check lint layout types warnings format bench bench-smoke \
+	sanitize wheel clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo         kill a loading process midway and prove that nothing was lost'
 	@echo 'make test         run the test suite'
+	@echo 'make crash        cut the power at every call of a simulated disk and look what is left'
+	@echo 'make seeded-bugs  see that it finds each of the deliberate bugs'
 	@echo 'make check        linters, layout, strict types, a build without warnings'
 	@echo 'make format       bring Python and C into the layout that `make check` wants'
 	@echo 'make bench        compare with other engines (half an hour); writes docs/benchmarks.md'
@@ -50,6 +56,35 @@ demo: $(VENV)/.aurolog
 
 test: $(VENV)/.aurolog $(VENV)/.test
 	$(PY) -m pytest $(ARGS)
+
+# The crash campaign (docs/testing.md): the engine as it is, compiled once more with small segments,
+# on a disk that exists only in memory. Needs nothing but a compiler.
+TIME ?= 60
+SIZE ?= 30
+SEED ?= 1
+PROGRAMS ?= 0
+BUG ?= 0
+SANITIZE ?=
+
+CRASH_DIR = build/crash$(if $(SANITIZE),-sanitized)
+CRASH_CC = $(CC) -std=c11 -D_GNU_SOURCE -pthread -Wall -Wextra -O2 -g -DAUL_TEST_BUILD \
+	-include csrc/simdisk/small.h $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+CRASH_FILES := $(wildcard csrc/*.c csrc/simdisk/*.c)
+CRASH_RUN = --size $(SIZE) --commit "$$(git describe --always --dirty 2>/dev/null || echo unknown)"
+
+crash: $(CRASH_DIR)/crash$(if $(filter-out 0,$(BUG)),-bugs)
+	$< --time $(TIME) --seed $(SEED) --programs $(PROGRAMS) --bug $(BUG) $(CRASH_RUN) $(ARGS)
+
+seeded-bugs: $(CRASH_DIR)/crash-bugs $(VENV)/.base
+	$(PY) tests/seeded_bugs.py $< $(ARGS)
+
+$(CRASH_DIR)/crash: $(CRASH_FILES) $(wildcard csrc/*.h csrc/simdisk/*.h)
+	@mkdir -p $(@D)
+	$(CRASH_CC) $(CRASH_FILES) -o $@
+
+$(CRASH_DIR)/crash-bugs: $(CRASH_FILES) $(wildcard csrc/*.h csrc/simdisk/*.h)
+	@mkdir -p $(@D)
+	$(CRASH_CC) -DAUL_SEEDED_BUGS $(CRASH_FILES) -o $@
 
 # Apart, so that `make -k check` shows all that is wrong and not only the first.
 check: lint layout types warnings

@@ -1,0 +1,129 @@
+/* crash.h: the crash campaign, as its parts see it.
+ *
+ *   crash.c           the command: options, processes, the report
+ *   crash_program.c   random programs of the engine's operations
+ *   crash_boundary.c  what happens at every call of the disk: crash images, other processes
+ *   crash_image.c     the life of one image: recovered, checked, used, crashed again
+ *   crash_damage.c    images that the disk has damaged, and disks that fail in recovery
+ *   crash_check.c     whether a volume is what the model says
+ *   crash_model.c     the model
+ *
+ * One program is one seed, and a function of it. Nothing here knows the time of day but crash.c. */
+#ifndef AUL_CRASH_H
+#define AUL_CRASH_H
+
+#include "../store.h"
+#include "crash_model.h"
+#include "simdisk.h"
+
+#define AUL_CRASH_PATH "/v"
+#define AUL_CRASH_DEPTH_MAX 3 /* a crash in the recovery from a crash in a recovery */
+
+/* What the engine was doing. */
+typedef enum {
+    AUL_OP_OPEN, /* after a clean close, or for the first time */
+    AUL_OP_RECOVER,
+    AUL_OP_COMMIT,
+    AUL_OP_COMMIT_OS,
+    AUL_OP_BULK,
+    AUL_OP_TRANSACTION, /* begun, read under, whole pages put */
+    AUL_OP_KEEP,        /* the background thread's work */
+    AUL_OP_SYNC,
+    AUL_OP_CLOSE,
+    AUL_OP_READ_ONLY,
+    AUL_OPS
+} aul_crash_op;
+
+const char *aul_crash_op_name(aul_crash_op op);
+
+/* What a call was about. */
+typedef enum {
+    AUL_ON_SEGMENT,
+    AUL_ON_SPARE,
+    AUL_ON_MANIFEST,
+    AUL_ON_LOCK,
+    AUL_ON_RESERVE,
+    AUL_ON_DIRECTORY,
+    AUL_ONS
+} aul_crash_on;
+
+typedef struct {
+    _Atomic u64 programs, boundaries, images, distinct, recoveries, nested, read_only, damaged,
+        faulted, refused, commits, followers, interleaved, verified, violations, trace;
+    _Atomic u64 hits[AUL_OPS][AUL_SIM_CALLS][AUL_ONS]; /* images at this boundary */
+} aul_crash_counts;
+
+/* A set of 64-bit hashes, of all processes. False when it was there, or the set is full. */
+bool aul_crash_is_new(u64 hash);
+
+/* One program's run. */
+typedef struct {
+    u64 seed;
+    u32 steps;
+    aul_random random;
+    aul_crash_counts *counts;
+    u64 trace;
+
+    aul_simdisk *disk; /* the one in use at depth 0 */
+    aul_store *store;  /* open on it, or NULL */
+    aul_model model;   /* of it */
+    aul_crash_op op;
+    u64 pending; /* a commit that was logged and not waited for, or 0 */
+    bool in_boundary, in_commit;
+    bool lies;           /* the disk loses or misplaces a write: what was promised is not kept */
+    bool faulty;         /* a fault may strike, or has */
+    aul_store *follower; /* a read-only open of another process, and what it shows */
+    aul_model_state followed;
+
+    aul_sim_fault fault; /* the one injected, for the report */
+    u32 depth;
+    char where[AUL_CRASH_DEPTH_MAX + 2][160]; /* how we came here, for the report */
+    u64 *seen;                                /* images whose life is known, by hash */
+    size_t seen_count, seen_capacity;
+    bool failed;
+} aul_crash_run;
+
+/* Runs the program; false when something was wrong, which it has told. */
+bool aul_crash_program(aul_crash_run *run);
+
+/* Tells what was wrong, with seed and place. Returns false. */
+bool aul_crash_wrong(aul_crash_run *run, const char *format, ...) AUL_PRINTF(2, 3);
+
+/* A new state on top of the model, for the commit that comes next; its LSN is still to be set.
+ * Gives the commit a time. Returns the state's place. */
+size_t aul_crash_begin_state(aul_crash_run *run, aul_commit_options *options);
+
+/* Opens the volume on the disk. */
+int aul_crash_open(aul_crash_run *run, aul_simdisk *disk, u32 process, bool read_only,
+                   aul_store **store, aul_error *error);
+
+/* crash_boundary.c: observes run->disk. */
+void aul_crash_observe(void *run, aul_sim_call call, const char *path);
+/* The same between two operations. */
+void aul_crash_between(aul_crash_run *run);
+
+/* crash_image.c: recovers the image, and looks what became of `model`, a copy of which it is given.
+ * Frees neither. */
+void aul_crash_live(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
+                    aul_sim_cut cut);
+/* Takes what was recovered for the volume from now on: checks what must be there, and forgets what
+ * is not. */
+bool aul_crash_accept(aul_crash_run *run, aul_store *store, aul_model *model);
+
+/* crash_damage.c */
+void aul_crash_damage(aul_crash_run *run, aul_simdisk *image, const aul_model *model);
+void aul_crash_fail_recovery(aul_crash_run *run, aul_simdisk *image, const aul_model *model);
+/* The highest LSN of which something on the disk says that it was durable: a frame header that does
+ * not lie in [from, from + bytes) of the file `spoilt`, or the manifest. */
+u64 aul_crash_witnessed(const aul_simdisk *disk, const aul_model *model, const char *spoilt,
+                        u64 from, u64 bytes);
+
+/* crash_check.c. With `may_fail`, reads may fail, but never be wrong. */
+bool aul_crash_check(aul_crash_run *run, aul_store *store, const aul_model *model, bool may_fail);
+bool aul_crash_check_view(aul_crash_run *run, aul_store *store, const aul_view *view,
+                          const aul_model_state *state, bool may_fail);
+/* The state that a store shows at `lsn` when it may know of cuts that the model does not. */
+const aul_model_state *aul_crash_shown(const aul_store *store, const aul_model *model, u64 lsn);
+bool aul_crash_verify(aul_crash_run *run, aul_store *store);
+
+#endif

@@ -1,0 +1,200 @@
+/* crash_damage.c: images with a damaged sector, and disks that fail while a volume is recovered.
+ * See crash.h.
+ *
+ * Damage is found, or it hurts nothing: an open fails, or reads are right or fail. What it must
+ * never do is to shorten the log silently below what something on the disk says was durable. A disk
+ * that fails gives no licence to remove or to cut anything. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "crash.h"
+
+static bool is_log_file(const char *path) { return strstr(path, ".log") != NULL; }
+
+/* Whether the LSN is of a commit that is on the path. */
+static bool is_live(const aul_model *model, u64 lsn) {
+    for (size_t i = 1; i < model->count; i++)
+        if (lsn >= model->states[i].first_lsn && lsn <= model->states[i].lsn) return true;
+    return false;
+}
+
+/* The file's id. Without a header it is lost, and with it most of what its frames could say. */
+static bool read_id(const aul_simdisk *disk, const char *path, u8 id[AUL_ID_BYTES]) {
+    u8 block[AUL_BLOCK];
+    aul_segment segment = {0};
+    if (!aul_simdisk_peek(disk, path, 0, block, sizeof block) ||
+        aul_segment_decode_header(block, &segment, NULL))
+        return false;
+    memcpy(id, segment.id, AUL_ID_BYTES);
+    return true;
+}
+
+static u64 witnessed_by(const aul_simdisk *disk, const aul_model *model, const char *path, u64 size,
+                        u64 from, u64 bytes) {
+    u8 header[AUL_FRAME_HEADER], id[AUL_ID_BYTES], epoch[8] = {0};
+    u64 highest = 0;
+    aul_frame frame;
+    if (!read_id(disk, path, id)) return 0;
+    /* A newer epoch is that of an interrupted recovery, and no part of the log. */
+    aul_simdisk_peek(disk, AUL_CRASH_PATH "/MANIFEST", 56, epoch, sizeof epoch);
+    for (u64 at = AUL_BLOCK; at + sizeof header <= size; at += AUL_FRAME_ALIGN) {
+        if (at < from + bytes && at + sizeof header > from) continue;
+        if (!aul_simdisk_peek(disk, path, at, header, 4) || memcmp(header, "AULF", 4) != 0)
+            continue;
+        if (aul_simdisk_peek(disk, path, at, header, sizeof header) &&
+            aul_frame_decode(header, id, at, &frame) == AUL_OK && frame.epoch <= get64(epoch) &&
+            frame.durable_before < frame.first_lsn && is_live(model, frame.first_lsn))
+            highest = aul_max(highest, frame.durable_before);
+    }
+    return highest;
+}
+
+u64 aul_crash_witnessed(const aul_simdisk *disk, const aul_model *model, const char *spoilt,
+                        u64 from, u64 bytes) {
+    const char *path;
+    u64 size, highest = 0;
+    for (size_t i = 0; (path = aul_simdisk_name(disk, i, &size)); i++) {
+        bool here = spoilt && strcmp(path, spoilt) == 0;
+        u8 durable[8];
+        if (is_log_file(path))
+            highest = aul_max(
+                highest, witnessed_by(disk, model, path, size, here ? from : 0, here ? bytes : 0));
+        else if (strstr(path, "/MANIFEST") && !strstr(path, ".new") && !here &&
+                 aul_simdisk_peek(disk, path, 104, durable, sizeof durable))
+            highest = aul_max(highest, get64(durable));
+    }
+    return highest;
+}
+
+/* Damages a sector somewhere in log or manifest; *path and *at say which. */
+static bool spoil(aul_crash_run *run, aul_simdisk *image, char *path, size_t room, u64 *at) {
+    u8 sector[512];
+    u64 size;
+    size_t count = 0;
+    while (aul_simdisk_name(image, count, &size)) count++;
+    for (int tries = 0; tries < 20; tries++) {
+        const char *name = aul_simdisk_name(image, aul_random_below(&run->random, count), &size);
+        bool eligible = is_log_file(name) || (strstr(name, "MANIFEST") && tries > 4);
+        if (!eligible || size < sizeof sector) continue;
+        *at = aul_random_below(&run->random, size / 512) * 512;
+        snprintf(path, room, "%s", name);
+        if (!aul_simdisk_peek(image, path, *at, sector, sizeof sector)) continue;
+        u64 how = aul_random_below(&run->random, 4), bit;
+        if (how == 0) memset(sector, 0, sizeof sector);
+        if (how == 1) /* another sector of the same file stands here */
+            aul_simdisk_peek(image, path, aul_random_below(&run->random, size / 512) * 512, sector,
+                             sizeof sector);
+        if (how >= 2) {
+            bit = aul_random_below(&run->random, 8 * sizeof sector);
+            sector[bit / 8] ^= (u8)(1u << bit % 8);
+        }
+        aul_simdisk_damage(image, path, *at, sector, sizeof sector);
+        return true;
+    }
+    return false;
+}
+
+void aul_crash_damage(aul_crash_run *run, aul_simdisk *image, const aul_model *model) {
+    char path[64] = "";
+    u64 at = 0;
+    aul_store *store = NULL;
+    aul_error error = {0};
+    if (!run->lies && !spoil(run, image, path, sizeof path, &at)) return;
+    atomic_fetch_add(&run->counts->damaged, 1);
+    /* A reader shows only what it knows to be durable from what it can read: that may be less. */
+    bool read_only = aul_random_chance(&run->random, 20);
+    u64 witnessed = aul_crash_witnessed(image, model, path, at, 512);
+    witnessed = read_only ? 0 : aul_min(model->required, witnessed);
+    int status = aul_crash_open(run, image, 3, read_only, &store, &error);
+    if (status) {
+        atomic_fetch_add(&run->counts->refused, 1);
+        if (status != AUL_CORRUPT && status != AUL_FORMAT && status != AUL_NOT_A_VOLUME)
+            aul_crash_wrong(run, "damage at %s %llu: %d %s", path, (unsigned long long)at, status,
+                            error.text);
+        return;
+    }
+    u64 last = aul_max(store->info.last_lsn, aul_visible_lsn(store));
+    if (last < witnessed)
+        aul_crash_wrong(run, "damage at %s %llu cut the log at LSN %llu, %llu was known durable",
+                        path, (unsigned long long)at, (unsigned long long)last,
+                        (unsigned long long)witnessed);
+    aul_model now;
+    aul_model_copy(model, &now);
+    now.cut_count = 0;
+    for (size_t i = now.count; i-- > 1;)
+        if (now.states[i].lsn > last ||
+            aul_history_cut_at(&store->manifest.history, now.states[i].lsn))
+            now.count = i;
+    if (aul_model_top(&now)->lsn < witnessed &&
+        aul_model_at(model, witnessed)->lsn > aul_model_top(&now)->lsn)
+        aul_crash_wrong(run, "damage at %s %llu cut LSN %llu, which was known durable", path,
+                        (unsigned long long)at, (unsigned long long)witnessed);
+    if (!run->failed) aul_crash_check(run, store, &now, true);
+    aul_model_free(&now);
+    aul_free(store);
+}
+
+/* How far the log of a copy of the image reaches, and how it was to open. */
+static int recover_copy(aul_crash_run *run, aul_simdisk *copy, const aul_model *model, u64 *end,
+                        aul_error *error) {
+    aul_store *store;
+    aul_model now;
+    int status = aul_crash_open(run, copy, 3, false, &store, error);
+    if (status) return status;
+    aul_model_copy(model, &now);
+    if (aul_crash_accept(run, store, &now)) aul_crash_check(run, store, &now, true);
+    *end = aul_model_top(&now)->lsn;
+    aul_model_free(&now);
+    aul_free(store);
+    return AUL_OK;
+}
+
+/* A fault somewhere in the recovery, mostly of something that is read. */
+static aul_sim_fault choose_fault(aul_random *random) {
+    static const int whats[] = {EINTR, EIO, EIO, EIO, EIO, ENOSPC, ENOMEM, AUL_FAULT_SHORT};
+    const u32 reads =
+        1u << AUL_SIM_READ | 1u << AUL_SIM_OPEN | 1u << AUL_SIM_LIST | 1u << AUL_SIM_OTHER;
+    bool any = aul_random_chance(random, 40);
+    aul_sim_fault fault = {.calls = any ? ~(1u << AUL_SIM_MEMORY) : reads,
+                           .at = 1 + aul_random_below(random, any ? 120 : 40),
+                           .what = whats[aul_random_below(random, 8)],
+                           .for_ever = aul_random_chance(random, 30)};
+    if (fault.what == EINTR) {
+        fault.calls = AUL_SIM_MAY_INTERRUPT;
+        fault.for_ever = false;
+    }
+    if (fault.what == ENOSPC) fault.calls = AUL_SIM_MAY_FILL;
+    if (fault.what == ENOMEM) fault.calls = 1u << AUL_SIM_MEMORY;
+    return fault;
+}
+
+void aul_crash_fail_recovery(aul_crash_run *run, aul_simdisk *image, const aul_model *model) {
+    aul_random *random = &run->random;
+    aul_simdisk *good = aul_simdisk_cut(image, AUL_CUT_KILL, aul_random_next(random));
+    aul_simdisk *bad = aul_simdisk_cut(image, AUL_CUT_KILL, aul_random_next(random));
+    u64 end = 0, end_bad = 0;
+    aul_error error = {0};
+    aul_sim_fault fault = choose_fault(random);
+    bool silent = fault.what == AUL_FAULT_SHORT || fault.what == EINTR;
+    aul_simdisk_inject(bad, &fault);
+    atomic_fetch_add(&run->counts->faulted, 1);
+    int status = recover_copy(run, good, model, &end, &error);
+    if (status) aul_crash_wrong(run, "the volume does not open: %d %s", status, error.text);
+    status = run->failed ? AUL_OK : recover_copy(run, bad, model, &end_bad, &error);
+    if (status == AUL_CORRUPT || (status && (silent || !aul_simdisk_faults(bad))))
+        aul_crash_wrong(run, "a failing disk (%d, call %llu) in recovery: %d %s", fault.what,
+                        (unsigned long long)fault.at, status, error.text);
+    aul_simdisk_inject(bad, &(aul_sim_fault){.at = 0});
+    if (status && !run->failed) {
+        status = recover_copy(run, bad, model, &end_bad, &error);
+        if (status) aul_crash_wrong(run, "after a failed recovery: %d %s", status, error.text);
+    }
+    if (!run->failed && end_bad != end)
+        aul_crash_wrong(run, "after a disk failed in recovery the log ends at LSN %llu, not %llu",
+                        (unsigned long long)end_bad, (unsigned long long)end);
+    if (!run->failed && aul_simdisk_leaks(bad))
+        aul_crash_wrong(run, "a failed recovery leaves %llu files or pieces of memory",
+                        (unsigned long long)aul_simdisk_leaks(bad));
+    aul_simdisk_free(good);
+    aul_simdisk_free(bad);
+}

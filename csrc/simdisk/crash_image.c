@@ -1,0 +1,252 @@
+/* crash_image.c: the life of a crash image: recovered, compared with the model, recovered again,
+ * used for another commit, and crashed in all of that. See crash.h. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "crash.h"
+
+/* Of 100 images: */
+#define READ_ONLY_FIRST 8
+#define DAMAGED 5
+#define FAILING 5
+#define VERIFIED 4
+#define RECOVERED_AGAIN 20
+#define USED 50
+#define KEPT 20
+#define CLOSED 20
+
+/* Whether this image has not been looked at in this program, under what must hold for it. */
+static bool remember(aul_crash_run *run, u64 key) {
+    if (2 * (run->seen_count + 1) > run->seen_capacity) {
+        size_t capacity = run->seen_capacity ? 2 * run->seen_capacity : 1024;
+        u64 *old = run->seen, *grown = calloc(capacity, sizeof *grown);
+        if (!grown) abort();
+        for (size_t i = 0; i < run->seen_capacity; i++) {
+            size_t at = (size_t)old[i] & (capacity - 1);
+            while (old[i] && grown[at]) at = (at + 1) & (capacity - 1);
+            if (old[i]) grown[at] = old[i];
+        }
+        free(old);
+        run->seen = grown;
+        run->seen_capacity = capacity;
+    }
+    key += key == 0;
+    size_t at = (size_t)key & (run->seen_capacity - 1);
+    for (; run->seen[at]; at = (at + 1) & (run->seen_capacity - 1))
+        if (run->seen[at] == key) return false;
+    run->seen[at] = key;
+    run->seen_count++;
+    return true;
+}
+
+bool aul_crash_accept(aul_crash_run *run, aul_store *store, aul_model *model) {
+    const aul_history *history = &store->manifest.history;
+    u64 last = store->info.last_lsn;
+    u64 required = aul_max(model->required, model->visible);
+    if (last < required)
+        return aul_crash_wrong(run, "the log ends at LSN %llu, %llu was acknowledged",
+                               (unsigned long long)last, (unsigned long long)required);
+    u64 kept = last;
+    for (size_t i = model->count; i-- > 1;)
+        if (aul_history_cut_at(history, model->states[i].lsn))
+            kept = aul_min(kept, model->states[i].lsn - 1);
+    if (aul_model_at(model, required)->lsn > kept)
+        return aul_crash_wrong(run, "LSN %llu was acknowledged, and is cut",
+                               (unsigned long long)aul_model_at(model, required)->lsn);
+    aul_model_cut(model, kept);
+    if (store->read_only) return true;
+    if (store->log.next_lsn <= model->issued)
+        return aul_crash_wrong(run, "LSN %llu would be given again, up to %llu are",
+                               (unsigned long long)store->log.next_lsn,
+                               (unsigned long long)model->issued);
+    model->issued = store->log.next_lsn - 1;
+    model->required = model->visible = aul_max(required, aul_durable_lsn(store));
+    return true;
+}
+
+/* A read-only open shows what is durable, and changes nothing. */
+static void look_first(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
+                       aul_sim_cut cut) {
+    aul_store *store;
+    aul_error error = {0};
+    u64 before = aul_simdisk_hash(image);
+    int status = aul_crash_open(run, image, 1, true, &store, &error);
+    atomic_fetch_add(&run->counts->read_only, 1);
+    if (status == AUL_NOT_A_VOLUME && model->required == 0) return;
+    if (status) {
+        aul_crash_wrong(run, "a read-only open: %d %s", status, error.text);
+        return;
+    }
+    u64 visible = aul_visible_lsn(store);
+    /* The word in the lock file survives the process, and tells all that was durable. */
+    u64 durable = run->store && cut == AUL_CUT_KILL ? aul_durable_lsn(run->store) : 0;
+    if (visible < durable && run->store->log.started)
+        aul_crash_wrong(run, "a reader shows LSN %llu, %llu was durable",
+                        (unsigned long long)visible, (unsigned long long)durable);
+    aul_crash_check_view(run, store, NULL, aul_crash_shown(store, model, visible), false);
+    aul_free(store);
+    if (aul_simdisk_hash(image) != before)
+        aul_crash_wrong(run, "a read-only open changed the disk");
+}
+
+/* The machine crashes again at once: another recovery changes no page and no commit. */
+static void recover_again(aul_crash_run *run) {
+    static const aul_sim_cut cuts[] = {AUL_CUT_KILL, AUL_CUT_NONE, AUL_CUT_ALL, AUL_CUT_SUBSET};
+    aul_model model;
+    aul_store *store = NULL;
+    aul_error error = {0};
+    aul_sim_cut cut = cuts[aul_random_below(&run->random, 4)];
+    aul_simdisk *again = aul_simdisk_cut(run->disk, cut, aul_random_next(&run->random));
+    int status = aul_crash_open(run, again, 2, false, &store, &error);
+    atomic_fetch_add(&run->counts->recoveries, 1);
+    if (status) {
+        aul_crash_wrong(run, "a second recovery: %d %s", status, error.text);
+    } else {
+        u64 last = aul_model_top(&run->model)->lsn;
+        aul_model_copy(&run->model, &model);
+        bool right = aul_crash_accept(run, store, &model);
+        if (right && aul_model_top(&model)->lsn != last)
+            right = aul_crash_wrong(run, "a second recovery ends at LSN %llu, the first at %llu",
+                                    (unsigned long long)aul_model_top(&model)->lsn,
+                                    (unsigned long long)last);
+        if (right) aul_crash_check(run, store, &model, false);
+        aul_model_free(&model);
+        aul_free(store);
+    }
+    aul_simdisk_free(again);
+}
+
+/* One more commit, acknowledged. */
+static void use(aul_crash_run *run) {
+    aul_store *store = run->store;
+    aul_model *model = &run->model;
+    u8 changes[AUL_MODEL_CHANGES_ROOM(200)];
+    u64 records;
+    aul_commit_options options = {.durability = AUL_DURABILITY_SYNC};
+    aul_model_state *state = &model->states[aul_crash_begin_state(run, &options)];
+    size_t bytes = aul_model_random_changes(state, &run->random, changes,
+                                            1 + aul_random_below(&run->random, 200), &records);
+    state->lsn = state->first_lsn + records - 1;
+    aul_outcome outcome = {0};
+    aul_error error = {0};
+    run->op = AUL_OP_COMMIT;
+    u64 expected = state->lsn;
+    int status = aul_commit_changes(store, changes, bytes, &options, 1000, &outcome, &error);
+    if (status || outcome.lsn != expected)
+        aul_crash_wrong(run, "a commit after recovery: %d, LSN %llu for %llu: %s", status,
+                        (unsigned long long)outcome.lsn, (unsigned long long)expected, error.text);
+    model->required = aul_max(model->required, expected);
+    if (!run->failed) aul_crash_check(run, store, model, false);
+}
+
+/* A clean close, and an open after it. */
+static void close_and_look(aul_crash_run *run) {
+    aul_error error = {0};
+    run->op = AUL_OP_CLOSE;
+    int status = aul_close(run->store, &error);
+    aul_free(run->store);
+    run->store = NULL;
+    if (status) {
+        aul_crash_wrong(run, "a clean close: %d %s", status, error.text);
+        return;
+    }
+    run->model.required = aul_model_top(&run->model)->lsn;
+    run->op = AUL_OP_OPEN;
+    status =
+        aul_crash_open(run, run->disk, 0, aul_random_chance(&run->random, 50), &run->store, &error);
+    if (status) {
+        aul_crash_wrong(run, "an open after a clean close: %d %s", status, error.text);
+        return;
+    }
+    if (!run->store->info.was_clean || run->store->info.cut_lsn)
+        aul_crash_wrong(run, "a clean close was not found clean");
+    if (aul_crash_accept(run, run->store, &run->model))
+        aul_crash_check(run, run->store, &run->model, false);
+}
+
+static void recover(aul_crash_run *run) {
+    aul_error error = {0};
+    run->op = AUL_OP_RECOVER;
+    int status = aul_crash_open(run, run->disk, 0, false, &run->store, &error);
+    atomic_fetch_add(&run->counts->recoveries, 1);
+    atomic_fetch_add(&run->counts->nested, run->depth > 1);
+    if (status) {
+        aul_crash_wrong(run, "the volume does not open: %d %s", status, error.text);
+        return;
+    }
+    run->trace = aul_mix(run->trace + run->store->info.last_lsn);
+    if (!aul_crash_accept(run, run->store, &run->model) ||
+        !aul_crash_check(run, run->store, &run->model, false))
+        return;
+    aul_random *random = &run->random;
+    bool in_boundary = run->in_boundary;
+    run->in_boundary = true;
+    if (aul_random_chance(random, VERIFIED)) aul_crash_verify(run, run->store);
+    if (!run->failed && aul_random_chance(random, RECOVERED_AGAIN)) recover_again(run);
+    run->in_boundary = in_boundary;
+    if (!run->failed && aul_random_chance(random, USED)) use(run);
+    run->op = AUL_OP_KEEP;
+    if (!run->failed && aul_random_chance(random, KEPT)) {
+        aul_keeper_work(run->store);
+        aul_crash_check(run, run->store, &run->model, false);
+    }
+    if (!run->failed && aul_random_chance(random, CLOSED)) close_and_look(run);
+}
+
+/* What else can be done with an image than to recover it. */
+static void try_variants(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
+                         aul_sim_cut cut) {
+    aul_random *random = &run->random;
+    bool whole = cut == AUL_CUT_KILL || cut == AUL_CUT_ALL;
+    if (aul_random_chance(random, READ_ONLY_FIRST)) look_first(run, image, model, cut);
+    if (!run->failed && whole && aul_random_chance(random, 2 * DAMAGED)) {
+        aul_simdisk *copy = aul_simdisk_cut(image, AUL_CUT_KILL, aul_random_next(random));
+        aul_crash_damage(run, copy, model);
+        aul_simdisk_free(copy);
+    }
+    if (!run->failed && aul_random_chance(random, FAILING))
+        aul_crash_fail_recovery(run, image, model);
+}
+
+void aul_crash_live(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
+                    aul_sim_cut cut) {
+    u64 hash = aul_simdisk_hash(image);
+    atomic_fetch_add_explicit(&run->counts->images, 1, memory_order_relaxed);
+    if (aul_crash_is_new(hash))
+        atomic_fetch_add_explicit(&run->counts->distinct, 1, memory_order_relaxed);
+    run->trace = aul_mix(run->trace + hash);
+    if (!remember(run, aul_mix(hash ^ aul_mix(model->required)) + aul_mix(model->visible))) return;
+    snprintf(run->where[run->depth] + strlen(run->where[run->depth]),
+             sizeof run->where[run->depth] - strlen(run->where[run->depth]), ", cut: %s",
+             aul_sim_cut_name(cut));
+    try_variants(run, image, model, cut);
+    if (run->failed) return;
+    /* The image's life is this run's for a while. */
+    aul_crash_run outer = *run;
+    aul_model_copy(model, &run->model);
+    run->disk = image;
+    run->store = NULL;
+    run->pending = 0;
+    run->depth++;
+    run->in_boundary = run->depth >= AUL_CRASH_DEPTH_MAX;
+    run->in_commit = run->faulty = false;
+    run->where[run->depth][0] = 0;
+    aul_simdisk_observe(image, aul_crash_observe, run);
+    recover(run);
+    aul_simdisk_observe(image, NULL, NULL);
+    aul_free(run->store);
+    run->trace = aul_mix(run->trace + aul_simdisk_trace(image));
+    if (!run->failed && aul_simdisk_leaks(image))
+        aul_crash_wrong(run, "%llu files or pieces of memory are left",
+                        (unsigned long long)aul_simdisk_leaks(image));
+    aul_model_free(&run->model);
+    run->disk = outer.disk;
+    run->store = outer.store;
+    run->model = outer.model;
+    run->op = outer.op;
+    run->pending = outer.pending;
+    run->depth = outer.depth;
+    run->in_boundary = outer.in_boundary;
+    run->in_commit = outer.in_commit;
+    run->faulty = outer.faulty;
+}

@@ -1,0 +1,174 @@
+/* crash_model.c: see crash_model.h. */
+#include "crash_model.h"
+
+#include <stdlib.h>
+
+#define ARENA_BYTES (1u << 20)
+
+static const u8 zeros[AUL_MODEL_PAGE_SIZE];
+
+typedef struct arena {
+    struct arena *older;
+    size_t used;
+    u8 bytes[ARENA_BYTES];
+} arena;
+
+static arena *pages;
+
+static void *must(void *memory) {
+    if (!memory) abort();
+    return memory;
+}
+
+static u8 *new_page(const u8 *like) {
+    if (!pages || pages->used + AUL_MODEL_PAGE_SIZE > ARENA_BYTES) {
+        arena *fresh = must(malloc(sizeof *fresh));
+        fresh->older = pages;
+        fresh->used = 0;
+        pages = fresh;
+    }
+    u8 *page = pages->bytes + pages->used;
+    pages->used += AUL_MODEL_PAGE_SIZE;
+    memcpy(page, like, AUL_MODEL_PAGE_SIZE);
+    return page;
+}
+
+void aul_model_forget_pages(void) {
+    while (pages) {
+        arena *older = pages->older;
+        free(pages);
+        pages = older;
+    }
+}
+
+void aul_model_init(aul_model *model) {
+    *model = (aul_model){.capacity = 64, .count = 1};
+    model->states = must(calloc(model->capacity, sizeof *model->states));
+    for (u32 i = 0; i < AUL_MODEL_PAGES; i++) model->states[0].pages[i] = zeros;
+}
+
+void aul_model_free(aul_model *model) {
+    free(model->states);
+    model->states = NULL;
+}
+
+void aul_model_copy(const aul_model *from, aul_model *to) {
+    *to = *from;
+    to->capacity = from->count + 8;
+    to->states = must(malloc(to->capacity * sizeof *to->states));
+    memcpy(to->states, from->states, from->count * sizeof *to->states);
+}
+
+aul_model_state *aul_model_top(const aul_model *model) { return &model->states[model->count - 1]; }
+
+const aul_model_state *aul_model_at(const aul_model *model, u64 lsn) {
+    size_t low = 0, high = model->count - 1;
+    while (low < high) {
+        size_t middle = (low + high + 1) / 2;
+        if (model->states[middle].lsn <= lsn)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return &model->states[low];
+}
+
+aul_model_state *aul_model_push(aul_model *model) {
+    if (model->count == model->capacity) {
+        model->capacity *= 2;
+        model->states = must(realloc(model->states, model->capacity * sizeof *model->states));
+    }
+    model->states[model->count] = model->states[model->count - 1];
+    aul_model_state *state = &model->states[model->count++];
+    state->touched = 0;
+    return state;
+}
+
+void aul_model_cut(aul_model *model, u64 lsn) {
+    while (aul_model_top(model)->lsn > lsn) {
+        /* What was not logged yet has no LSN that anybody knows. */
+        if (aul_model_top(model)->lsn <= model->issued)
+            model->cut[model->cut_count++ % AUL_MODEL_CUT_MAX] = aul_model_top(model)->lsn;
+        model->count--;
+    }
+}
+
+void aul_model_change(aul_model_state *state, const aul_change *change) {
+    if (change->kind == AUL_TRUNCATE) {
+        for (u64 page = change->page; page < AUL_MODEL_PAGES; page++) {
+            state->touched |= state->written & 1u << page;
+            state->written &= ~(1u << page);
+            state->pages[page] = zeros;
+        }
+        state->end_pages = aul_min(state->end_pages, change->page);
+        return;
+    }
+    u8 *page = new_page(state->pages[change->page]);
+    if (change->kind == AUL_WRITE || change->kind == AUL_IMAGE)
+        memcpy(page + change->offset, change->data, change->length);
+    else if (change->kind == AUL_MOVE)
+        memmove(page + change->offset, page + change->extra, change->length);
+    else
+        memset(page + change->offset, (int)change->extra, change->length);
+    state->pages[change->page] = page;
+    state->touched |= 1u << change->page;
+    state->written |= 1u << change->page;
+    state->end_pages = aul_max(state->end_pages, change->page + 1);
+}
+
+static void choose_kind(aul_random *random, size_t bytes, aul_change *change) {
+    static const u32 kinds[] = {AUL_WRITE, AUL_WRITE, AUL_WRITE,   AUL_WRITE, AUL_WRITE,
+                                AUL_MOVE,  AUL_MOVE,  AUL_FILL,    AUL_FILL,  AUL_IMAGE,
+                                AUL_IMAGE, AUL_IMAGE, AUL_TRUNCATE};
+    change->kind = kinds[aul_random_below(random, sizeof kinds / sizeof *kinds)];
+    if (bytes > 4 * AUL_MODEL_PAGE_SIZE && aul_random_chance(random, 60)) change->kind = AUL_IMAGE;
+    if (bytes > 4 * AUL_MODEL_PAGE_SIZE && change->kind == AUL_TRUNCATE &&
+        aul_random_chance(random, 70))
+        change->kind = AUL_FILL;
+}
+
+/* One change, its data random bytes at `data`. */
+static void choose(aul_random *random, size_t bytes, u8 *data, aul_change *change) {
+    *change = (aul_change){.data = data};
+    choose_kind(random, bytes, change);
+    bool few = aul_random_chance(random, 40);
+    change->page = aul_random_below(random, few ? 3 : AUL_MODEL_PAGES);
+    if (change->kind == AUL_TRUNCATE) {
+        change->page = aul_random_below(random, AUL_MODEL_PAGES + 1);
+        return;
+    }
+    change->offset = (u32)aul_random_below(random, AUL_MODEL_PAGE_SIZE);
+    change->length = 1 + (u32)aul_random_below(random, AUL_MODEL_PAGE_SIZE - change->offset);
+    if (change->kind == AUL_IMAGE) {
+        change->offset = 0;
+        change->length = AUL_MODEL_PAGE_SIZE;
+    }
+    if (change->kind == AUL_MOVE)
+        change->extra = (u32)aul_random_below(random, AUL_MODEL_PAGE_SIZE - change->length + 1);
+    if (change->kind == AUL_FILL) change->extra = (u32)aul_random_below(random, 256);
+    if (change->kind != AUL_WRITE && change->kind != AUL_IMAGE) return;
+    change->data_bytes = change->length;
+    for (u32 i = 0; i < change->length; i += 8) put64(data + i, aul_random_next(random));
+}
+
+size_t aul_model_random_changes(aul_model_state *state, aul_random *random, u8 *to, size_t bytes,
+                                u64 *records) {
+    size_t at = 0;
+    *records = 0;
+    do {
+        u8 data[AUL_MODEL_PAGE_SIZE + 8];
+        aul_change change;
+        choose(random, bytes, data, &change);
+        aul_model_change(state, &change);
+        memset(to + at, 0, AUL_CHANGE_HEADER);
+        to[at] = (u8)change.kind;
+        put16(to + at + 2, change.offset);
+        put16(to + at + 4, change.length);
+        put16(to + at + 6, change.extra);
+        put64(to + at + 8, change.page);
+        memcpy(to + at + AUL_CHANGE_HEADER, data, change.data_bytes);
+        at += AUL_CHANGE_HEADER + change.data_bytes;
+        ++*records;
+    } while (at < bytes);
+    return at;
+}

@@ -1,0 +1,109 @@
+"""Runs the crash campaign against each of the deliberate bugs, and tells how soon it found them.
+
+    python tests/seeded_bugs.py build/crash/crash-bugs [--seconds 60] [--document docs/testing.md]
+
+The bugs are the names in `csrc/seeded.h`. One that is not found within the time is a failure: the
+campaign would not have noticed it. With `--document` the table replaces the one between the two
+markers of that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADER = ROOT / "csrc" / "seeded.h"
+BEGIN = "<!-- seeded bugs: begin -->"
+END = "<!-- seeded bugs: end -->"
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One of them."""
+
+    number: int
+    name: str
+    file: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of it."""
+
+    bug: Bug
+    seconds: float
+    found: str  # the first violation, or nothing
+
+
+def bugs() -> list[Bug]:
+    """All of them, as the header has them."""
+    pattern = re.compile(r"AUL_SEEDED_(\w+),\s*/\* ([\w.]+): (.*?) \*/", re.DOTALL)
+    found = pattern.findall(HEADER.read_text(encoding="utf-8"))
+    return [
+        Bug(n, name.lower().replace("_", " "), file, " ".join(what.split()))
+        for n, (name, file, what) in enumerate(found, 1)
+    ]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program outside of whatever this process had to preload."""
+    outside = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    return subprocess.run(
+        command, cwd=ROOT, env=outside, capture_output=True, text=True, check=False, timeout=500
+    )
+
+
+def hunt(program: Path, bug: Bug, seconds: int, seed: int) -> Result:
+    """Run the campaign with one bug switched on."""
+    begin = time.monotonic()
+    chosen = {"--bug": bug.number, "--time": seconds, "--seed": seed}
+    done = run([str(program.resolve()), *(str(x) for option in chosen.items() for x in option)])
+    found = re.search(r"^seed \d+: (.*)$", done.stderr, re.MULTILINE)
+    if done.returncode not in (0, 1):
+        sys.exit(done.stderr)
+    return Result(bug, time.monotonic() - begin, found[1] if found and done.returncode else "")
+
+
+def table(results: list[Result]) -> str:
+    """The results in Markdown."""
+    lines = ["| bug | what it does | in | found after | as |", "| --- | --- | --- | ---: | --- |"]
+    for result in results:
+        bug, what = result.bug, re.sub(r"\d{2,}", "…", result.found.replace("|", "/"))
+        when = f"{result.seconds:.1f} s" if result.found else "**not found**"
+        lines.append(f"| {bug.number} | {bug.what} | `{bug.file}` | {when} | {what[:90]} |")
+    return "\n".join(lines)
+
+
+def put_into(document: Path, text: str) -> None:
+    """Replace what stands between the markers."""
+    before, _, rest = document.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("program", type=Path)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--document", type=Path)
+    options = parser.parse_args()
+    results = [hunt(options.program, bug, options.seconds, options.seed) for bug in bugs()]
+    text = table(results)
+    print(text)
+    if options.document:
+        put_into(options.document, text)
+    return 0 if all(result.found for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
