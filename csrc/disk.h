@@ -46,7 +46,7 @@ struct aul_disk {
     int (*list)(void *context, const char *path, int (*name)(void *argument, const char *name),
                 void *argument);
 
-    /* Locking: an exclusive lock of this process on the whole file, EAGAIN when another has it. */
+    /* Locking: an exclusive lock of the open file on all of it, EAGAIN when another has one. */
     int (*lock)(void *context, int file);
     int (*unlock)(void *context, int file);
     bool (*is_locked)(void *context, int file); /* by another process */

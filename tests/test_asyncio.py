@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,83 @@ def test_a_commit_is_over_when_it_is_asked_for_and_awaited_later(db: aurolog.Vol
     run(main())
     assert [db[page][0] for page in range(20)] == list(range(1, 21))
     assert {batch.note for batch in db.log() if batch.records[0].kind == "write"} == {"later"}
+
+
+def test_a_threads_commits_keep_their_order_awaited_or_not(db: aurolog.Volume) -> None:
+    async def main() -> None:
+        for turn in range(100):
+            first = db.transaction()
+            first.write(0, 0, b"first")
+            waiting = first.commit_async()
+            with db.transaction() as second:
+                if turn % 2:
+                    assert second[0][:5] == b"first"
+                second.write(0, 0, b"later")
+            assert await waiting == first.lsn
+            assert (first.lsn or 0) < (second.lsn or 0)
+            assert db[0][:5] == b"later"
+
+    run(main())
+
+
+def test_a_commit_that_waits_for_its_turn_keeps_it(db: aurolog.Volume) -> None:
+    taken, waiting = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with db.transaction() as tx:
+            assert tx[9] == bytes(4096)
+            taken.set()
+            assert waiting.wait(60)
+
+    async def main() -> None:
+        commits = []
+        for number in range(5):
+            tx = db.transaction()
+            tx.write(0, 0, bytes([number + 1]))
+            commits.append((tx, tx.commit_async()))
+        with db.transaction() as last:
+            waiting.set()
+            last.write(0, 0, bytes([last[0][0] + 1]))
+        lsns = [await commit for _, commit in commits]
+        assert lsns == sorted(lsns, key=lambda lsn: lsn or 0)
+        assert (lsns[-1] or 0) < (last.lsn or 0)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert taken.wait(60)
+    run(main())
+    holder.join()
+    assert db[0][0] == 6
+
+
+def test_closing_refuses_what_waits_for_a_place_that_nobody_gives_up(path: Path) -> None:
+    async def main() -> None:
+        db = aurolog.open(path)
+        with ThreadPoolExecutor(1) as pool:
+            mine = pool.submit(db.transaction).result()
+            assert pool.submit(mine.__getitem__, 0).result() == bytes(4096)  # it has the place
+            tx = db.transaction()
+            tx.write(0, 0, b"never")
+            commit = tx.commit_async()
+            db.close()
+            with pytest.raises(aurolog.ClosedError):
+                await commit
+            assert tx.outcome == "rolled back"
+            del mine
+
+    run(main())
+    with aurolog.open(path) as db:
+        assert len(db) == 0
+
+
+def test_changes_that_are_none_commit_as_none(db: aurolog.Volume) -> None:
+    async def main() -> None:
+        async with db.transaction() as tx:
+            tx.apply([])
+            tx.apply(b"")
+        assert (tx.lsn, tx.outcome) == (None, "committed")
+
+    run(main())
 
 
 def test_a_cancelled_waiter_does_not_stop_the_commit(db: aurolog.Volume) -> None:
