@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -81,8 +82,7 @@ class Committer:
                 # A daemon: at the interpreter's exit the volume is closed, and that ends it. It
                 # knows neither this object nor the volume, so both can be dropped.
                 thread = threading.Thread(
-                    target=_run,
-                    args=(self._store, self._queue, self._closing),
+                    target=_Worker(self._store, self._queue, self._closing).run,
                     name="aurolog commits",
                     daemon=True,
                 )
@@ -107,67 +107,91 @@ class Committer:
             self._queue.put(None)
 
 
-def _run(store: _core.Store, queue: _Queue, closing: threading.Event) -> None:
-    while (first := queue.get()) is not None:
-        commits: list[Commit | None] = [first]
-        while commits[-1] is not None and not queue.empty():
-            commits.append(queue.get())
-        last = commits[-1] is None
-        _round(store, [commit for commit in commits if commit is not None], closing)
-        if last:
-            return
-        del first, commits  # an idle thread keeps nobody's loop
+class _Worker:
+    """What the thread does, round by round."""
 
+    def __init__(self, store: _core.Store, queue: _Queue, closing: threading.Event) -> None:
+        self._store = store
+        self._queue = queue
+        self._closing = closing
+        self._taken: deque[Commit | None] = deque()
 
-def _round(store: _core.Store, commits: list[Commit], closing: threading.Event) -> None:
-    told = 0
-    try:
-        for n, commit in enumerate(commits):
-            if commit.changes is not None and not _log(store, commit, 0):
-                _finish(store, commits[told:n])  # they are logged, and this one has to wait
-                told = n
-                while not _log(store, commit, _core.WAIT_MS):
-                    if closing.is_set():
-                        commit.error = ClosedError("the volume was closed before its turn came")
-                        break
-            if commit.logged is not None:
-                commit.logged.set()
-        _finish(store, commits[told:])
-    except BaseException as error:  # noqa: BLE001 - nobody may be left waiting
-        for commit in commits[told:]:
-            commit.error = commit.error or error
-            if commit.logged is not None:
-                commit.logged.set()
-        _tell_loops(commits[told:])
+    def run(self) -> None:
+        while True:
+            self._taken.append(self._queue.get())
+            while self._take():
+                commits = []
+                while self._taken and self._taken[0] is not None:
+                    commits.append(self._taken.popleft())
+                if not commits:
+                    return
+                self._round(commits)  # type: ignore[arg-type]  # none of them is None
+                del commits  # an idle thread keeps nobody's loop
 
+    def _take(self) -> bool:
+        """Takes what has come; whether there is something to do."""
+        while not self._queue.empty():
+            self._taken.append(self._queue.get())
+        return bool(self._taken)
 
-def _log(store: _core.Store, commit: Commit, wait_ms: int) -> bool:
-    """Logs the commit; False when the writer's place was not to be had."""
-    assert commit.changes is not None
-    try:
-        return store.log_changes(
-            commit.changes, commit.note, commit.time_ns, commit.outcome, wait_ms
-        )
-    except Exception as error:  # noqa: BLE001 - any is raised where the commit is awaited
-        commit.error = error
-        return True
-
-
-def _finish(store: _core.Store, commits: list[Commit]) -> None:
-    """Waits for the commits, those first that need no sync, and tells their loops."""
-    for durability in (_core.OS, _core.SYNC):
-        group = [commit for commit in commits if commit.durability == durability]
-        logged = [commit for commit in group if commit.error is None and commit.outcome.logged]
+    def _round(self, commits: list[Commit]) -> None:
+        told = 0
         try:
-            if logged:
-                store.wait(logged[-1].outcome.lsn, durability)
-        except Exception:  # noqa: BLE001 - not of all of them, perhaps: each is asked for its own
-            for commit in logged:
-                try:
-                    store.wait(commit.outcome.lsn, durability)
-                except Exception as error:  # noqa: BLE001 - the same
-                    commit.error = error
-        _tell_loops(group)
+            for n, commit in enumerate(commits):
+                if commit.changes is not None and not self._log(commit, 0):
+                    self._finish(commits[told:n])  # they are logged, and this one has to wait
+                    told = n
+                    while not self._log(commit, _core.WAIT_MS):
+                        if self._closing.is_set():
+                            commit.error = ClosedError("the volume was closed before its turn came")
+                            break
+                if commit.logged is not None:
+                    commit.logged.set()
+            self._finish(commits[told:])
+        except BaseException as error:  # noqa: BLE001 - nobody may be left waiting
+            for commit in commits[told:]:
+                commit.error = commit.error or error
+                if commit.logged is not None:
+                    commit.logged.set()
+            _tell_loops(commits[told:])
+
+    def _log(self, commit: Commit, wait_ms: int) -> bool:
+        """Logs the commit; False when the writer's place was not to be had."""
+        assert commit.changes is not None
+        try:
+            return self._store.log_changes(
+                commit.changes, commit.note, commit.time_ns, commit.outcome, wait_ms
+            )
+        except Exception as error:  # noqa: BLE001 - any is raised where the commit is awaited
+            commit.error = error
+            return True
+
+    def _finish(self, commits: list[Commit]) -> None:
+        """Waits for the commits, those first that need no sync, and tells their loops."""
+        for durability in (_core.OS, _core.SYNC):
+            group = [commit for commit in commits if commit.durability == durability]
+            logged = [commit for commit in group if commit.error is None and commit.outcome.logged]
+            try:
+                if logged:
+                    self._store.wait(logged[-1].outcome.lsn, durability)
+            except Exception:  # noqa: BLE001 - not of all, perhaps: each is asked for its own
+                for commit in logged:
+                    try:
+                        self._store.wait(commit.outcome.lsn, durability)
+                    except Exception as error:  # noqa: BLE001 - the same
+                        commit.error = error
+            _tell_loops(group + self._durable_too() if group else group)
+
+    def _durable_too(self) -> list[Commit]:
+        """What has come meanwhile and is durable by the same sync."""
+        durable, found = self._store.durable_lsn, []
+        self._take()
+        while self._taken and (commit := self._taken[0]) is not None:
+            if commit.changes is not None or not 0 < commit.outcome.lsn <= durable:
+                break
+            found.append(commit)
+            self._taken.popleft()
+        return found
 
 
 def _tell_loops(commits: list[Commit]) -> None:
