@@ -298,7 +298,7 @@ static void step(aul_crash_run *run, const shape *like) {
         follow(run);
     }
     if (run->follower && aul_random_chance(random, 50))
-        aul_crash_check_view(run, run->follower, NULL, &run->followed, false);
+        aul_crash_check_view(run, run->follower, NULL, &run->followed, run->faulty);
 }
 
 /* Sessions */
