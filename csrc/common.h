@@ -36,6 +36,9 @@ int aul_fail(aul_error *error, int code, const char *format, ...) AUL_PRINTF(3, 
 /* The same for a failed system call: chooses the code by errno (no space, no permission, no
  * memory, other). */
 int aul_fail_os(aul_error *error, int os_errno, const char *what, const char *file);
+/* What `bytes` bytes of zeros turn into `crc`, the difference of two checksums: CRC32C runs
+ * backwards, too. */
+u32 aul_crc32c_unwind(u32 crc, size_t bytes);
 /* AUL_FORMAT, naming the features, when `what` requires some that this build does not know. */
 int aul_check_features(u64 required, const char *what, aul_error *error);
 /* A broken invariant: AUL_BUG with the place; aborts in test builds. */

@@ -123,3 +123,9 @@ __attribute__((constructor)) static void choose(void) {
 }
 
 u32 aul_crc32c(u32 crc, const u8 *data, size_t bytes) { return ~update(~crc, data, bytes); }
+
+u32 aul_crc32c_unwind(u32 crc, size_t bytes) {
+    for (size_t bit = 0; bit < bytes * 8; bit++)
+        crc = crc & 0x80000000u ? (crc ^ POLYNOMIAL) << 1 | 1 : crc << 1;
+    return crc;
+}

@@ -1,8 +1,6 @@
 /* frame.c: see frame.h for the formats. */
 #include "frame.h"
 
-#define CRC32C_POLYNOMIAL 0x82f63b78u /* Castagnoli, bits reversed */
-
 static u32 header_crc(const u8 *header, const u8 *file_id, u64 offset) {
     u8 place[AUL_ID_BYTES + 8];
     memcpy(place, file_id, AUL_ID_BYTES);
@@ -10,18 +8,11 @@ static u32 header_crc(const u8 *header, const u8 *file_id, u64 offset) {
     return aul_crc32c(aul_crc32c(0, place, sizeof place), header + 8, AUL_FRAME_HEADER - 8);
 }
 
-/* The checksum that becomes `crc` by `bytes` bytes of zeros: CRC32C runs backwards, too. */
-static u32 unwind(u32 crc, size_t bytes) {
-    for (size_t bit = 0; bit < bytes * 8; bit++)
-        crc = crc & 0x80000000u ? (crc ^ CRC32C_POLYNOMIAL) << 1 | 1 : crc << 1;
-    return crc;
-}
-
 void aul_frame_stand_in_id(const u8 *header, u64 offset, u8 file_id[AUL_ID_BYTES]) {
     memset(file_id, 0, AUL_ID_BYTES);
     u32 differ = get32(header + 4) ^ header_crc(header, file_id, offset);
     /* What its last four bytes have to be, for they and all behind them to make that difference. */
-    put32(file_id + AUL_ID_BYTES - 4, unwind(differ, 4 + 8 + AUL_FRAME_HEADER - 8));
+    put32(file_id + AUL_ID_BYTES - 4, aul_crc32c_unwind(differ, 4 + 8 + AUL_FRAME_HEADER - 8));
 }
 
 void aul_frame_encode(u8 *to, const aul_frame *frame, const u8 file_id[AUL_ID_BYTES], u64 offset) {

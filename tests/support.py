@@ -571,3 +571,27 @@ def crc32c(data: bytes, value: int = 0) -> int:
     for byte in data:
         value = _TABLE[(value ^ byte) & 0xFF] ^ (value >> 8)
     return value ^ 0xFFFFFFFF
+
+
+def strike_at(point: int, call: Callable[[], Any]) -> bool:
+    """Runs a call, with an interrupt at its n-th point; whether there was one."""
+    struck = False
+    left = point
+
+    def strike(_frame: object, event: str, _argument: object) -> None:
+        nonlocal left, struck
+        if event in ("call", "c_return"):
+            left -= 1
+            if left == 0:
+                struck = True
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    try:
+        sys.setprofile(strike)
+        call()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.setprofile(None)
+    return struck

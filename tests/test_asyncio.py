@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import itertools
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support import Child, need_strace, traced
+from support import Child, need_strace, strike_at, traced
 
 import aurolog
+from aurolog.committer import Commit, _Worker
 
 
 async def one(db: aurolog.Volume, page: int, data: bytes) -> int:
@@ -22,12 +27,35 @@ async def one(db: aurolog.Volume, page: int, data: bytes) -> int:
         tx.write(page, 0, data)
     assert tx.outcome == "committed"
     assert tx.lsn is not None
+    assert db.durable_lsn >= tx.lsn, "told before it was durable"
     return tx.lsn
 
 
 def committing_threads() -> list[threading.Thread]:
     """Those that any volume has now."""
     return [thread for thread in threading.enumerate() if thread.name == "aurolog commits"]
+
+
+@contextlib.contextmanager
+def place_taken(db: aurolog.Volume) -> Iterator[threading.Event]:
+    """Another thread has the writer's place until the event is set."""
+    taken, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with db.transaction() as tx:
+            assert len(tx[0]) == db.page_size  # a reading takes the place
+            taken.set()
+            assert free.wait(60)
+            tx.write(500, 0, b"held")
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert taken.wait(60)
+    try:
+        yield free
+    finally:
+        free.set()
+        holder.join()
 
 
 class CountingLoop(asyncio.SelectorEventLoop):
@@ -47,15 +75,7 @@ def run(main: Coroutine[Any, Any, Any], factory: Callable[[], Any] | None = None
 
 
 def test_tasks_share_syncs_and_each_loop_is_told_once_for_all_of_one(db: aurolog.Volume) -> None:
-    taken, free = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with db.transaction() as tx:
-            assert tx[0] == bytes(4096)
-            taken.set()
-            assert free.wait(60)
-
-    async def main() -> list[int]:
+    async def main(free: threading.Event) -> list[int]:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, CountingLoop)
         calls, syncs = loop.calls, db.stats().disk_syncs
@@ -68,11 +88,8 @@ def test_tasks_share_syncs_and_each_loop_is_told_once_for_all_of_one(db: aurolog
         assert 1 <= loop.calls - calls <= 10
         return lsns
 
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert taken.wait(60)
-    lsns = run(main(), CountingLoop)
-    holder.join()
+    with place_taken(db) as free:
+        lsns = run(main(free), CountingLoop)
     assert lsns == sorted(set(lsns))
     assert db.durable_lsn == max(lsns)
     for page in range(400):
@@ -81,16 +98,7 @@ def test_tasks_share_syncs_and_each_loop_is_told_once_for_all_of_one(db: aurolog
 
 
 def test_the_loop_goes_on_while_another_thread_has_the_writers_place(db: aurolog.Volume) -> None:
-    taken, free = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with db.transaction() as tx:
-            assert tx[0] == bytes(4096)  # a reading takes the place
-            taken.set()
-            assert free.wait(60)
-            tx.write(0, 0, b"held")
-
-    async def main() -> None:
+    async def main(free: threading.Event) -> None:
         commit = asyncio.ensure_future(one(db, 1, b"awaited"))
         for _ in range(1000):
             await asyncio.sleep(0)
@@ -98,12 +106,9 @@ def test_the_loop_goes_on_while_another_thread_has_the_writers_place(db: aurolog
         free.set()
         await commit
 
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert taken.wait(60)
-    run(main())
-    holder.join()
-    assert db[0][:4] == b"held"
+    with place_taken(db) as free:
+        run(main(free))
+    assert db[500][:4] == b"held"
     assert db[1][:7] == b"awaited"
 
 
@@ -146,32 +151,21 @@ def test_a_threads_commits_keep_their_order_awaited_or_not(db: aurolog.Volume) -
 
 
 def test_a_commit_that_waits_for_its_turn_keeps_it(db: aurolog.Volume) -> None:
-    taken, waiting = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with db.transaction() as tx:
-            assert tx[9] == bytes(4096)
-            taken.set()
-            assert waiting.wait(60)
-
-    async def main() -> None:
+    async def main(free: threading.Event) -> None:
         commits = []
         for number in range(5):
             tx = db.transaction()
             tx.write(0, 0, bytes([number + 1]))
-            commits.append((tx, tx.commit_async()))
+            commits.append(tx.commit_async())
         with db.transaction() as last:
-            waiting.set()
+            free.set()
             last.write(0, 0, bytes([last[0][0] + 1]))
-        lsns = [await commit for _, commit in commits]
+        lsns = [await commit for commit in commits]
         assert lsns == sorted(lsns, key=lambda lsn: lsn or 0)
         assert (lsns[-1] or 0) < (last.lsn or 0)
 
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert taken.wait(60)
-    run(main())
-    holder.join()
+    with place_taken(db) as free:
+        run(main(free))
     assert db[0][0] == 6
 
 
@@ -277,8 +271,12 @@ def test_commits_for_the_process_only_are_awaited_too(db: aurolog.Volume) -> Non
 
 
 def test_loops_in_several_threads_share_a_volume(db: aurolog.Volume) -> None:
+    async def mine(page: int) -> None:
+        for _ in range(40):
+            await one(db, page, b"y")
+
     async def main(first: int) -> None:
-        await asyncio.gather(*(one(db, page, b"y") for page in range(first, first + 50)))
+        await asyncio.gather(*map(mine, range(first, first + 50)))
 
     threads = [threading.Thread(target=run, args=(main(50 * n),)) for n in range(4)]
     for thread in threads:
@@ -286,6 +284,79 @@ def test_loops_in_several_threads_share_a_volume(db: aurolog.Volume) -> None:
     for thread in threads:
         thread.join()
     assert all(db[page][:1] == b"y" for page in range(200))
+
+
+def test_a_transaction_that_only_read_is_over_when_what_it_read_is_visible(path: Path) -> None:
+    """It may have read what is logged and not yet durable, and nobody else sees."""
+    stop = threading.Event()
+
+    def write(db: aurolog.Volume) -> None:
+        while not stop.is_set():
+            with db.transaction() as tx:
+                tx.write(0, 0, (int.from_bytes(tx[0][:8], "little") + 1).to_bytes(8, "little"))
+
+    async def main(db: aurolog.Volume) -> None:
+        for _ in range(300):
+            async with db.transaction() as tx:
+                seen = tx[0][:8]
+            assert (tx.lsn, tx.outcome) == (None, "committed")
+            shown = int.from_bytes(db[0][:8], "little")
+            assert shown >= int.from_bytes(seen, "little")
+
+    with aurolog.open(path) as db:
+        threads = [threading.Thread(target=write, args=(db,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            run(main(db))
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_an_interrupt_at_every_point_of_an_awaited_commit_leaves_a_told_outcome(
+    path: Path, waits: bool
+) -> None:
+    """Logged at once, or handed over because another has the writer's place."""
+
+    async def main(db: aurolog.Volume) -> None:
+        await one(db, 9, b"the thread is there")
+        held = 0
+        for point in itertools.count(1):
+            tx = db.transaction()
+            tx.write(0, 0, point.to_bytes(8, "little"))
+            futures: list[asyncio.Future[int | None]] = []
+            with place_taken(db) if waits else contextlib.nullcontext():
+                struck = strike_at(point, lambda tx=tx, to=futures: to.append(tx.commit_async()))
+            for future in futures:
+                assert await future == tx.lsn
+            if tx.outcome == "open":
+                tx.rollback()
+            await one(db, 2, b"usable")
+            found = int.from_bytes(db[0][:8], "little")
+            assert found in {"committed": {point}, "rolled back": {held}}[tx.outcome], point
+            held = found
+            if not struck:
+                assert tx.outcome == "committed"
+                assert point > 10
+                return
+
+    with aurolog.open(path) as db:
+        run(main(db))
+
+
+def test_a_loop_waits_for_the_highest_of_what_it_was_asked_for() -> None:
+    """Threads that log in one order may ask in another."""
+    waited: list[int] = []
+    store: Any = SimpleNamespace(
+        wait=lambda lsn, _durability: waited.append(lsn), durable_lsn=7, path=""
+    )
+    worker = _Worker(store, SimpleQueue(), threading.Event())
+    commits = [Commit(0, b"", 0, SimpleNamespace(lsn=lsn, logged=1)) for lsn in (7, 5)]
+    worker._finish(commits)
+    assert waited == [7]
 
 
 def test_closing_finishes_what_was_asked_for_and_later_commits_are_refused(path: Path) -> None:

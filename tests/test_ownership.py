@@ -20,34 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import strike_at
 
 import aurolog
 
 SECONDS_MAX = 60
-
-
-def strike_at(point: int, call: Callable[[], Any]) -> bool:
-    """Runs a call, with an interrupt at its n-th point; whether there was one."""
-    struck = False
-    left = point
-
-    def strike(_frame: object, event: str, _argument: object) -> None:
-        nonlocal left, struck
-        if event in ("call", "c_return"):
-            left -= 1
-            if left == 0:
-                struck = True
-                sys.setprofile(None)
-                raise KeyboardInterrupt
-
-    try:
-        sys.setprofile(strike)
-        call()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.setprofile(None)
-    return struck
 
 
 def interleaved(call: Callable[[], Any], meanwhile: Callable[[], Any]) -> Any:

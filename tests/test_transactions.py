@@ -8,14 +8,23 @@ import os
 import random
 import signal
 import struct
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Child, Draft, Model, assert_same, perform, random_change, run, wait_until
+from support import (
+    Child,
+    Draft,
+    Model,
+    assert_same,
+    perform,
+    random_change,
+    run,
+    strike_at,
+    wait_until,
+)
 
 import aurolog
 
@@ -985,31 +994,12 @@ def test_an_interrupt_at_every_point_of_a_commit_leaves_a_told_outcome(
     with aurolog.open(path, durability=durability) as db:
         held = 0
         for point in itertools.count(1):
-            left = point
-            struck = False
-
-            def strike(_frame: object, event: str, _argument: object) -> None:
-                nonlocal left, struck
-                if event in ("call", "c_return"):
-                    left -= 1
-                    if left == 0:
-                        struck = True
-                        sys.setprofile(None)
-                        raise KeyboardInterrupt
-
             tx = db.transaction()
             if reading:
                 assert int.from_bytes(tx[0][:8], "little") == held
             tx.write(0, 0, point.to_bytes(8, "little"))
             tx.write(1, 0, point.to_bytes(8, "little"))
-            try:
-                sys.setprofile(strike)
-                tx.commit()
-            except KeyboardInterrupt:
-                pass
-            finally:
-                sys.setprofile(None)
-            if not struck:
+            if not strike_at(point, tx.commit):
                 assert tx.outcome == "committed"
                 break
             outcome, lsn = tx.outcome, tx.lsn

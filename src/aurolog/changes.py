@@ -109,6 +109,14 @@ def as_bytes(data: object, what: str = "the data of a change") -> bytes:
         raise InputError(f"{what} is a buffer that cannot be read: {error}") from None
 
 
+def as_integer(what: str, value: SupportsIndex) -> int:
+    """An argument as an int, numpy's integers too."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise InputError(f"{what} is a whole number, not {value!r:.60}") from None
+
+
 def pack_named(change: object) -> bytes:
     """Packs one change, whatever its form; says what is wrong with it."""
     if not isinstance(change, tuple | list) or not change:

@@ -35,6 +35,7 @@ class Commit:
         "loop",
         "note",
         "outcome",
+        "queued",
         "time_ns",
     )
 
@@ -42,7 +43,8 @@ class Commit:
         self.durability = durability
         self.note = note
         self.time_ns = time_ns
-        #: where C notes whether it was logged, and its LSN
+        #: where C notes whether it was logged, and the LSN to wait for: its own, or, where nothing
+        #: was written, that of what was read
         self.outcome = outcome
         #: what is still to be logged, and set when it is, or never will be; None when it is
         self.changes: bytes | None = None
@@ -50,6 +52,8 @@ class Commit:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.future: asyncio.Future[int | None] | None = None
         self.error: BaseException | None = None
+        #: the thread has it, and nobody else decides how it goes
+        self.queued = False
 
 
 #: Commits in their order; None ends the thread.
@@ -88,6 +92,8 @@ class Committer:
                 )
                 thread.start()
                 self._thread = thread
+            # An interrupt comes after the call at the earliest: then it is queued.
+            commit.queued = True
             self._queue.put(commit)
         return commit.future
 
@@ -120,12 +126,14 @@ class _Worker:
         while True:
             self._taken.append(self._queue.get())
             while self._take():
-                commits = []
-                while self._taken and self._taken[0] is not None:
-                    commits.append(self._taken.popleft())
+                commits: list[Commit] = []
+                while self._taken and (commit := self._taken[0]) is not None:
+                    commits.append(commit)
+                    self._taken.popleft()
                 if not commits:
                     return
-                self._round(commits)  # type: ignore[arg-type]  # none of them is None
+                self._round(commits)
+                del commit
                 del commits  # an idle thread keeps nobody's loop
 
     def _take(self) -> bool:
@@ -170,12 +178,12 @@ class _Worker:
         """Waits for the commits, those first that need no sync, and tells their loops."""
         for durability in (_core.OS, _core.SYNC):
             group = [commit for commit in commits if commit.durability == durability]
-            logged = [commit for commit in group if commit.error is None and commit.outcome.logged]
+            waiting = [commit for commit in group if commit.error is None]
             try:
-                if logged:
-                    self._store.wait(logged[-1].outcome.lsn, durability)
+                if waiting:  # threads that log in one order may ask in another
+                    self._store.wait(max(c.outcome.lsn for c in waiting), durability)
             except Exception:  # noqa: BLE001 - not of all, perhaps: each is asked for its own
-                for commit in logged:
+                for commit in waiting:
                     try:
                         self._store.wait(commit.outcome.lsn, durability)
                     except Exception as error:  # noqa: BLE001 - the same

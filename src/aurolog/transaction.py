@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import struct
 import threading
 from collections.abc import Callable, Iterable
@@ -21,6 +20,7 @@ from aurolog.changes import (
     Buffer,
     Change,
     as_bytes,
+    as_integer,
     pack_changes,
     pack_header,
     pack_write_header,
@@ -137,7 +137,7 @@ class Transaction:
 
     def _page(self, page: SupportsIndex) -> int:
         """The page as an int; raises when the volume cannot have it."""
-        number = _integer("a page", page)
+        number = as_integer("a page", page)
         if not 0 <= number < self._pages_max:
             raise InputError(
                 f"page {number} is outside the volume, whose pages are 0 to {self._pages_max - 1}"
@@ -146,7 +146,7 @@ class Transaction:
 
     def _range(self, offset: SupportsIndex, length: SupportsIndex) -> tuple[int, int]:
         """A range of a page as ints; raises when a page does not have it."""
-        start, size = _integer("an offset", offset), _integer("a length", length)
+        start, size = as_integer("an offset", offset), as_integer("a length", length)
         if start < 0 or size < 0 or start + size > self._page_size:
             raise InputError(
                 f"{size} bytes at offset {start} are not in a page of {self._page_size} bytes"
@@ -211,7 +211,7 @@ class Transaction:
         self._require()
         number = self._page(page)
         start, size = self._range(offset, length)
-        value = _integer("a byte", byte)
+        value = as_integer("a byte", byte)
         if not 0 <= value <= 255:
             raise InputError(f"a byte is a whole number from 0 to 255, not {value}")
         if size:
@@ -221,7 +221,7 @@ class Transaction:
         """Every page from ``pages`` on becomes zeros, and the end of page space at most
         ``pages``."""
         self._require()
-        end = _integer("an end of page space", pages)
+        end = as_integer("an end of page space", pages)
         if not 0 <= end <= self._pages_max:
             raise InputError(
                 f"a volume can be truncated to 0 to {self._pages_max} pages, not {end}"
@@ -250,7 +250,7 @@ class Transaction:
         data = image if type(image) is bytes else as_bytes(image, "a page")
         if len(data) != self._page_size:
             raise InputError(f"a page of this volume has {self._page_size} bytes, not {len(data)}")
-        self._begun().put(page if type(page) is int else _integer("a page", page), data)
+        self._begun().put(page if type(page) is int else as_integer("a page", page), data)
 
     # Reading
 
@@ -258,7 +258,7 @@ class Transaction:
         """The page as the transaction sees it: the newest committed state and its own changes."""
         if self._here.transaction is not self._mark:
             self._require()
-        return self._begun().read(page if type(page) is int else _integer("a page", page))
+        return self._begun().read(page if type(page) is int else as_integer("a page", page))
 
     def __len__(self) -> int:
         self._require()
@@ -295,7 +295,7 @@ class Transaction:
 
     def _now(self) -> int:
         """The user's clock; 0 where there is none."""
-        now = _integer("the clock's time", self._clock()) if self._clock else 0
+        now = as_integer("the clock's time", self._clock()) if self._clock else 0
         if not 0 <= now < 2**63:
             raise InputError(f"the clock returned {now!r:.60}, not nanoseconds since 1970")
         return now
@@ -381,17 +381,17 @@ class Transaction:
                 self._here.handed_over = commit.logged = threading.Event()
             self._outcome = outcome
             self._finish("unknown")  # from now on; it may be durable before anybody is told
-            if not commit.changes and not outcome.logged:
-                self._state = "committed"  # there were no changes
+            if not commit.changes and not outcome.lsn:
+                self._state = "committed"  # no changes, and nothing read that is still to wait for
                 done: asyncio.Future[int | None] = loop.create_future()
                 done.set_result(None)
                 return done
             committed = self._committer.submit(commit)
         except BaseException:
             self._outcome = outcome
-            if commit.logged is not None:
-                commit.logged.set()
-            self._finish("unknown" if outcome.logged else "rolled back")
+            if commit.logged is not None and not commit.queued:
+                commit.logged.set()  # never, but nobody has to wait for it
+            self._finish("unknown" if outcome.logged or commit.queued else "rolled back")
             raise
         committed.add_done_callback(self._conclude)
         return shield(committed)
@@ -464,14 +464,6 @@ class Transaction:
 
     def __repr__(self) -> str:
         return f"<aurolog.Transaction {self.outcome}{f', LSN {self.lsn}' if self.lsn else ''}>"
-
-
-def _integer(what: str, value: SupportsIndex) -> int:
-    """An argument as an int, numpy's integers too."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise InputError(f"{what} is a whole number, not {value!r:.60}") from None
 
 
 def _packed(changes: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import operator
 import os
 import pathlib
 import uuid
@@ -15,6 +14,7 @@ from datetime import timedelta
 from typing import Literal, SupportsIndex
 
 from aurolog import _core
+from aurolog.changes import as_integer
 from aurolog.clock import nanoseconds_of
 from aurolog.committer import Committer
 from aurolog.errors import AurologError, InputError
@@ -31,13 +31,6 @@ LSN_MAX = 2**64 - 1
 Durability = Literal["sync", "os"]
 
 _DURABILITIES: dict[str, int] = {"sync": _core.SYNC, "os": _core.OS}
-
-
-def _number(what: str, value: SupportsIndex) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise InputError(f"{what} is a whole number, not {value!r:.60}") from None
 
 
 def _durability(value: str) -> int:
@@ -297,10 +290,10 @@ def open(
         raise InputError(f"a path is a string or path-like, not {type(path).__name__}") from None
     if not name or "\0" in name:
         raise InputError(f"a path is a string that is not empty, not {name!r:.60}")
-    page_bytes = 0 if page_size is None else _number("page_size", page_size)
+    page_bytes = 0 if page_size is None else as_integer("page_size", page_size)
     if page_size is not None and not 0 < page_bytes < 2**32:
         raise InputError(f"a page size is a power of two from 512 to 65536, not {page_size!r:.60}")
-    cache_limit = _number("cache_bytes", cache_bytes)
+    cache_limit = as_integer("cache_bytes", cache_bytes)
     if not 0 <= cache_limit < 2**63:
         raise InputError(f"cache_bytes is a number of bytes, not {cache_bytes!r:.60}")
     retention_ns = 0
