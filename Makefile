@@ -68,8 +68,9 @@ SANITIZE ?=
 
 CRASH_DIR = build/crash$(if $(SANITIZE),-sanitized)
 CRASH_CC = $(CC) -std=c11 -D_GNU_SOURCE -pthread -Wall -Wextra -O2 -g -DAUL_TEST_BUILD \
-	-include csrc/simdisk/small.h $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
-CRASH_FILES := $(wildcard csrc/*.c csrc/simdisk/*.c)
+	-include csrc/crash/small.h $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+CRASH_FILES := $(wildcard csrc/*.c csrc/simdisk/*.c csrc/crash/*.c)
+CRASH_HEADERS := $(wildcard csrc/*.h csrc/simdisk/*.h csrc/crash/*.h)
 CRASH_RUN = --size $(SIZE) --commit "$$(git describe --always --dirty 2>/dev/null || echo unknown)"
 
 crash: $(CRASH_DIR)/crash$(if $(filter-out 0,$(BUG)),-bugs)
@@ -78,11 +79,11 @@ crash: $(CRASH_DIR)/crash$(if $(filter-out 0,$(BUG)),-bugs)
 seeded-bugs: $(CRASH_DIR)/crash-bugs $(VENV)/.base
 	$(PY) tests/seeded_bugs.py $< $(ARGS)
 
-$(CRASH_DIR)/crash: $(CRASH_FILES) $(wildcard csrc/*.h csrc/simdisk/*.h)
+$(CRASH_DIR)/crash: $(CRASH_FILES) $(CRASH_HEADERS)
 	@mkdir -p $(@D)
 	$(CRASH_CC) $(CRASH_FILES) -o $@
 
-$(CRASH_DIR)/crash-bugs: $(CRASH_FILES) $(wildcard csrc/*.h csrc/simdisk/*.h)
+$(CRASH_DIR)/crash-bugs: $(CRASH_FILES) $(CRASH_HEADERS)
 	@mkdir -p $(@D)
 	$(CRASH_CC) -DAUL_SEEDED_BUGS $(CRASH_FILES) -o $@
 

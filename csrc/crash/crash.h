@@ -12,9 +12,9 @@
 #ifndef AUL_CRASH_H
 #define AUL_CRASH_H
 
+#include "../simdisk/simdisk.h"
 #include "../store.h"
 #include "crash_model.h"
-#include "simdisk.h"
 
 #define AUL_CRASH_PATH "/v"
 #define AUL_CRASH_DEPTH_MAX 3 /* a crash in the recovery from a crash in a recovery */

@@ -8,7 +8,7 @@
 #define AUL_CRASH_MODEL_H
 
 #include "../record.h"
-#include "random.h"
+#include "../simdisk/random.h"
 
 #define AUL_MODEL_PAGES 12u
 #define AUL_MODEL_PAGE_SIZE 512u
