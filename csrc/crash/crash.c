@@ -6,26 +6,21 @@
  * Program number i has the seed SEED + i, and is the same whatever the number of processes, so
  * `--seed N --programs 1` repeats it. Each process takes the next program when it has done one.
  * The first violation ends the campaign, with exit status 1. */
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "crash.h"
+#include "jobs.h"
 
-#define JOBS_MAX 64
-#define HASHES (1u << 24)
 #define PROGRAM_SECONDS_MAX 120 /* of one program: it hangs */
 
 typedef struct {
-    u64 seconds, programs, steps, seed, jobs, least;
-    int bug;
+    u64 seconds, programs, steps, seed, jobs, least, bug;
     const char *commit;
     bool coverage;
+    double end;
 } options;
 
 /* What the processes share. */
@@ -33,9 +28,7 @@ typedef struct {
     aul_crash_counts counts;
     _Atomic u64 next;
     _Atomic bool stop;
-    _Atomic u64 seed_of[JOBS_MAX]; /* the program each is at */
-    _Atomic u64 hash_count;
-    _Atomic u64 hashes[HASHES];
+    _Atomic u64 seed_of[AUL_JOBS_MAX]; /* the program each is at */
 } shared;
 
 static shared *all;
@@ -44,33 +37,10 @@ static shared *all;
 int aul_seeded_bug;
 #endif
 
-static bool is_full(void) {
-    return atomic_load_explicit(&all->hash_count, memory_order_relaxed) > HASHES / 4 * 3;
-}
-
-bool aul_crash_is_new(u64 hash) {
-    hash += hash == 0;
-    if (is_full()) return false;
-    for (size_t at = hash % HASHES;; at = (at + 1) % HASHES) {
-        u64 there = atomic_load_explicit(&all->hashes[at], memory_order_relaxed);
-        if (there == hash) return false;
-        if (there) continue;
-        if (atomic_compare_exchange_strong(&all->hashes[at], &there, hash)) break;
-        if (there == hash) return false;
-    }
-    atomic_fetch_add_explicit(&all->hash_count, 1, memory_order_relaxed);
-    return true;
-}
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 /* One process: programs, one after the other, until the time is over. */
-static int work(const options *chosen, u64 job, double end) {
-    while (!atomic_load(&all->stop) && now() < end) {
+static int work(void *argument, u64 job) {
+    const options *chosen = argument;
+    while (!atomic_load(&all->stop) && aul_jobs_now() < chosen->end) {
         u64 number = atomic_fetch_add(&all->next, 1);
         if (chosen->programs && number >= chosen->programs) break;
         aul_crash_run *run = calloc(1, sizeof *run);
@@ -92,40 +62,20 @@ static int work(const options *chosen, u64 job, double end) {
     return 0;
 }
 
-/* Tells what the process that was at `seed` died of. */
-static bool is_well(int status, u64 seed) {
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
-    if (WIFSIGNALED(status)) {
+/* Tells what the process died of, and how to repeat it. */
+static void failed(void *argument, u64 job, int signal) {
+    const options *chosen = argument;
+    u64 seed = atomic_load(&all->seed_of[job]);
+    if (signal) {
         fprintf(stderr, "seed %llu: the program %s (signal %d)\n", (unsigned long long)seed,
-                WTERMSIG(status) == SIGALRM ? "hangs" : "has crashed", WTERMSIG(status));
+                signal == SIGALRM ? "hangs" : "has crashed", signal);
         atomic_fetch_add(&all->counts.violations, 1);
     }
     atomic_store(&all->stop, true);
-    return false;
-}
-
-static bool run_jobs(const options *chosen, double end) {
-    pid_t jobs[JOBS_MAX];
-    bool well = true;
-    for (u64 job = 0; job < chosen->jobs; job++) {
-        fflush(NULL);
-        jobs[job] = fork();
-        if (jobs[job] == 0) _exit(work(chosen, job, end));
-        if (jobs[job] < 0) return false;
-    }
-    for (u64 i = 0; i < chosen->jobs; i++) {
-        int status;
-        pid_t ended = wait(&status);
-        for (u64 job = 0; job < chosen->jobs; job++) {
-            if (jobs[job] != ended || is_well(status, atomic_load(&all->seed_of[job]))) continue;
-            well = false;
-            fprintf(stderr,
-                    "    commit %s; to repeat: make crash SEED=%llu PROGRAMS=1 SIZE=%llu BUG=%d\n",
-                    chosen->commit, (unsigned long long)atomic_load(&all->seed_of[job]),
-                    (unsigned long long)chosen->steps, chosen->bug);
-        }
-    }
-    return well;
+    fprintf(stderr,
+            "    commit %s; to repeat: make crash SEED=%llu PROGRAMS=1 SIZE=%llu BUG=%llu\n",
+            chosen->commit, (unsigned long long)seed, (unsigned long long)chosen->steps,
+            (unsigned long long)chosen->bug);
 }
 
 /* The report */
@@ -149,21 +99,22 @@ static void report(const options *chosen, double seconds) {
     struct {
         const char *name;
         u64 value;
-    } figures[] = {{"programs", c->programs},
-                   {"boundaries", c->boundaries},
-                   {"images", c->images},
-                   {is_full() ? "distinct images at least" : "distinct images", c->distinct},
-                   {"recoveries", c->recoveries},
-                   {"recoveries from a crash in a recovery", c->nested},
-                   {"read-only opens", c->read_only},
-                   {"readers kept open", c->followers},
-                   {"commits", c->commits},
-                   {"commits beside a sync", c->interleaved},
-                   {"volumes verified", c->verified},
-                   {"damaged images", c->damaged},
-                   {"of these refused", c->refused},
-                   {"recoveries on a failing disk", c->faulted},
-                   {"violations", c->violations}};
+    } figures[] = {
+        {"programs", c->programs},
+        {"boundaries", c->boundaries},
+        {"images", c->images},
+        {aul_crash_images_full() ? "distinct images at least" : "distinct images", c->distinct},
+        {"recoveries", c->recoveries},
+        {"recoveries from a crash in a recovery", c->nested},
+        {"read-only opens", c->read_only},
+        {"readers kept open", c->followers},
+        {"commits", c->commits},
+        {"commits beside a sync", c->interleaved},
+        {"volumes verified", c->verified},
+        {"damaged images", c->damaged},
+        {"of these refused", c->refused},
+        {"recoveries on a failing disk", c->faulted},
+        {"violations", c->violations}};
     printf("seed %llu, size %llu, %llu processes, %.1f s, commit %s\n",
            (unsigned long long)chosen->seed, (unsigned long long)chosen->steps,
            (unsigned long long)chosen->jobs, seconds, chosen->commit);
@@ -175,70 +126,28 @@ static void report(const options *chosen, double seconds) {
     if (chosen->coverage) print_coverage();
 }
 
-/* The command line */
-
-static u64 number(const char *text, const char *option) {
-    char *end;
-    errno = 0;
-    u64 value = strtoull(text, &end, 10);
-    if (!errno && end != text && !*end) return value;
-    fprintf(stderr, "crash: %s wants a number, not %s\n", option, text);
-    exit(2);
-}
-
-static void parse(int count, char **arguments, options *to) {
-    for (int i = 1; i < count; i++) {
-        const char *name = arguments[i];
-        const char *value = i + 1 < count ? arguments[i + 1] : "";
-        i++;
-        if (strcmp(name, "--coverage") == 0)
-            to->coverage = true, i--;
-        else if (strcmp(name, "--time") == 0)
-            to->seconds = number(value, name);
-        else if (strcmp(name, "--programs") == 0)
-            to->programs = number(value, name);
-        else if (strcmp(name, "--size") == 0)
-            to->steps = number(value, name);
-        else if (strcmp(name, "--seed") == 0)
-            to->seed = number(value, name);
-        else if (strcmp(name, "--jobs") == 0)
-            to->jobs = aul_min(aul_max(1, number(value, name)), JOBS_MAX);
-        else if (strcmp(name, "--least") == 0)
-            to->least = number(value, name);
-        else if (strcmp(name, "--bug") == 0)
-            to->bug = (int)number(value, name);
-        else if (strcmp(name, "--commit") == 0)
-            to->commit = value;
-        else {
-            fprintf(stderr, "crash: %s is no option; see the head of csrc/simdisk/crash.c\n", name);
-            exit(2);
-        }
-    }
-}
-
 int main(int count, char **arguments) {
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    options chosen = {.steps = 30,
-                      .seed = 1,
-                      .jobs = aul_min((u64)aul_max(1, (u64)processors), JOBS_MAX),
-                      .commit = "unknown"};
-    parse(count, arguments, &chosen);
+    options chosen = {.steps = 30, .seed = 1, .jobs = aul_jobs_default(), .commit = "unknown"};
+    const aul_jobs_option known[] = {
+        {"--time", &chosen.seconds, NULL, NULL},      {"--programs", &chosen.programs, NULL, NULL},
+        {"--size", &chosen.steps, NULL, NULL},        {"--seed", &chosen.seed, NULL, NULL},
+        {"--jobs", &chosen.jobs, NULL, NULL},         {"--least", &chosen.least, NULL, NULL},
+        {"--bug", &chosen.bug, NULL, NULL},           {"--commit", NULL, &chosen.commit, NULL},
+        {"--coverage", NULL, NULL, &chosen.coverage}, {NULL, NULL, NULL, NULL}};
+    aul_jobs_parse(count, arguments, known, "csrc/crash/crash.c");
     if (!chosen.seconds && !chosen.programs) chosen.seconds = 60;
 #ifdef AUL_SEEDED_BUGS
-    aul_seeded_bug = chosen.bug;
+    aul_seeded_bug = (int)chosen.bug;
 #else
     if (chosen.bug) fprintf(stderr, "crash: built without seeded bugs\n");
     if (chosen.bug) return 2;
 #endif
-    all = mmap(NULL, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (all == MAP_FAILED) {
-        perror("crash");
-        return 2;
-    }
-    double begin = now();
-    double end = chosen.seconds ? begin + (double)chosen.seconds : 1e300;
-    bool well = run_jobs(&chosen, end);
-    report(&chosen, now() - begin);
+    all = aul_jobs_share(sizeof *all);
+    aul_crash_share_images();
+    double begin = aul_jobs_now();
+    chosen.end = chosen.seconds ? begin + (double)chosen.seconds : 1e300;
+    bool well = aul_jobs_run(aul_max(1, chosen.jobs), work, failed, &chosen);
+    report(&chosen, aul_jobs_now() - begin);
     bool enough = all->counts.distinct >= chosen.least;
     if (!enough) fprintf(stderr, "crash: fewer distinct images than were asked for\n");
     return well && enough ? 0 : 1;

@@ -1,12 +1,14 @@
 /* crash.h: the crash campaign, as its parts see it.
  *
- *   crash.c           the command: options, processes, the report
+ *   crash.c           the command: options, the report
  *   crash_program.c   random programs of the engine's operations
  *   crash_boundary.c  what happens at every call of the disk: crash images, other processes
  *   crash_image.c     the life of one image: recovered, checked, used, crashed again
  *   crash_damage.c    images that the disk has damaged, and disks that fail in recovery
  *   crash_check.c     whether a volume is what the model says
  *   crash_model.c     the model
+ *   crash_seen.c      images that were there before
+ *   jobs.c            several processes, options
  *
  * One program is one seed, and a function of it. Nothing here knows the time of day but crash.c. */
 #ifndef AUL_CRASH_H
@@ -53,8 +55,11 @@ typedef struct {
     _Atomic u64 hits[AUL_OPS][AUL_SIM_CALLS][AUL_ONS]; /* images at this boundary */
 } aul_crash_counts;
 
-/* A set of 64-bit hashes, of all processes. False when it was there, or the set is full. */
+/* crash_seen.c: a set of 64-bit hashes, of all processes that are made after it. False when it was
+ * there, or the set is full. */
+void aul_crash_share_images(void);
 bool aul_crash_is_new(u64 hash);
+bool aul_crash_images_full(void);
 
 /* One program's run. */
 typedef struct {
@@ -72,6 +77,7 @@ typedef struct {
     bool in_boundary, in_commit;
     bool lies;           /* the disk loses or misplaces a write: what was promised is not kept */
     bool faulty;         /* a fault may strike, or has */
+    u64 excused;         /* failures that damage, or a disk that fails, may cause */
     aul_store *follower; /* a read-only open of another process, and what it shows */
     aul_model_state followed;
 
@@ -88,6 +94,20 @@ bool aul_crash_program(aul_crash_run *run);
 
 /* Tells what was wrong, with seed and place. Returns false. */
 bool aul_crash_wrong(aul_crash_run *run, const char *format, ...) AUL_PRINTF(2, 3);
+
+/* What programs are made of. Each tells what is wrong. A commit of random changes, or of one write
+ * of `equal_bytes`. */
+bool aul_crash_open_session(aul_crash_run *run);
+void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equal_bytes);
+/* A transaction that reads, puts and perhaps gives up. */
+void aul_crash_transact(aul_crash_run *run, u32 durability);
+void aul_crash_sync(aul_crash_run *run);
+/* Time passes, and the background thread looks what there is to do. */
+void aul_crash_keep(aul_crash_run *run);
+/* The clean end. Returns whether it was one. */
+bool aul_crash_close_session(aul_crash_run *run);
+/* The process ends, or the power. What was there before ends with its disk. */
+void aul_crash_end_session(aul_crash_run *run, aul_sim_cut cut);
 
 /* A new state on top of the model, for the commit that comes next; its LSN is still to be set.
  * Gives the commit a time. Returns the state's place. */
@@ -110,20 +130,35 @@ void aul_crash_live(aul_crash_run *run, aul_simdisk *image, const aul_model *mod
  * is not. */
 bool aul_crash_accept(aul_crash_run *run, aul_store *store, aul_model *model);
 
+/* One more commit, acknowledged. */
+void aul_crash_use(aul_crash_run *run);
+/* A clean close, and an open after it. */
+void aul_crash_close_and_look(aul_crash_run *run);
+
 /* crash_damage.c */
 void aul_crash_damage(aul_crash_run *run, aul_simdisk *image, const aul_model *model);
 void aul_crash_fail_recovery(aul_crash_run *run, aul_simdisk *image, const aul_model *model);
-/* The highest LSN of which something on the disk says that it was durable: a frame header that does
- * not lie in [from, from + bytes) of the file `spoilt`, or the manifest. */
-u64 aul_crash_witnessed(const aul_simdisk *disk, const aul_model *model, const char *spoilt,
-                        u64 from, u64 bytes);
+/* The highest LSN of which something on the disk says that it was durable: a frame header, or the
+ * manifest. */
+u64 aul_crash_witnessed(const aul_simdisk *disk, const aul_model *model);
+/* Opens a volume that was damaged. When it opens, nothing below `witnessed` is cut, and `now` is
+ * the model of what is left, for the caller to free. */
+int aul_crash_open_damaged(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
+                           u64 witnessed, bool read_only, aul_store **store, aul_model *now,
+                           aul_error *error);
 
 /* crash_check.c. With `may_fail`, reads may fail, but never be wrong. */
 bool aul_crash_check(aul_crash_run *run, aul_store *store, const aul_model *model, bool may_fail);
+/* The same of every commit: length, time, versions, the log, the pages that it changed or
+ * `every_page`, and a view from its middle. run->excused counts the failures. */
+bool aul_crash_check_all(aul_crash_run *run, aul_store *store, const aul_model *model,
+                         bool every_page, bool may_fail);
 bool aul_crash_check_view(aul_crash_run *run, aul_store *store, const aul_view *view,
                           const aul_model_state *state, bool may_fail);
 /* The state that a store shows at `lsn` when it may know of cuts that the model does not. */
 const aul_model_state *aul_crash_shown(const aul_store *store, const aul_model *model, u64 lsn);
 bool aul_crash_verify(aul_crash_run *run, aul_store *store);
+/* How many problems verifying finds, and the first. */
+u64 aul_crash_problems(aul_crash_run *run, aul_store *store, aul_error *first);
 
 #endif

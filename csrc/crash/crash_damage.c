@@ -6,6 +6,7 @@
  * that fails gives no licence to remove or to cut anything. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "crash.h"
 
@@ -18,50 +19,63 @@ static bool is_live(const aul_model *model, u64 lsn) {
     return false;
 }
 
-/* The file's id. Without a header it is lost, and with it most of what its frames could say. */
-static bool read_id(const aul_simdisk *disk, const char *path, u8 id[AUL_ID_BYTES]) {
-    u8 block[AUL_BLOCK];
-    aul_segment segment = {0};
-    if (!aul_simdisk_peek(disk, path, 0, block, sizeof block) ||
-        aul_segment_decode_header(block, &segment, NULL))
-        return false;
-    memcpy(id, segment.id, AUL_ID_BYTES);
-    return true;
+/* The file's bytes, for the caller to free; NULL when it is not there. */
+static u8 *read_file(const aul_simdisk *disk, const char *path, u64 size) {
+    u8 *bytes = malloc(size + AUL_BLOCK);
+    if (!bytes) abort();
+    if (aul_simdisk_peek(disk, path, 0, bytes, size)) return bytes;
+    free(bytes);
+    return NULL;
 }
 
-static u64 witnessed_by(const aul_simdisk *disk, const aul_model *model, const char *path, u64 size,
-                        u64 from, u64 bytes) {
-    u8 header[AUL_FRAME_HEADER], id[AUL_ID_BYTES], epoch[8] = {0};
-    u64 highest = 0;
+/* The last LSN that the file's trailer says, or 0 when it has none. */
+static u64 sealed_at(const u8 *bytes, u64 size, const u8 id[AUL_ID_BYTES]) {
+    u8 place[AUL_ID_BYTES + 8];
+    const u8 *at = bytes + size - AUL_TRAILER_BYTES;
+    memcpy(place, id, AUL_ID_BYTES);
+    put64(place + AUL_ID_BYTES, size - AUL_TRAILER_BYTES);
+    u32 crc = aul_crc32c(aul_crc32c(0, place, sizeof place), at + 12, AUL_TRAILER_BYTES - 12);
+    return memcmp(at, "AULTRAIL", 8) == 0 && get32(at + 8) == crc ? get64(at + 24) : 0;
+}
+
+/* Without a header the file's id is lost, and with it most of what its frames could say. What has a
+ * newer epoch than the manifest may be of an interrupted recovery, and no part of the log; unless
+ * it says that something was durable of what it holds itself. */
+static u64 witnessed_by(const u8 *bytes, u64 size, u64 epoch, const aul_model *model) {
+    aul_segment segment = {0};
     aul_frame frame;
-    if (!read_id(disk, path, id)) return 0;
-    /* A newer epoch is that of an interrupted recovery, and no part of the log. */
-    aul_simdisk_peek(disk, AUL_CRASH_PATH "/MANIFEST", 56, epoch, sizeof epoch);
-    for (u64 at = AUL_BLOCK; at + sizeof header <= size; at += AUL_FRAME_ALIGN) {
-        if (at < from + bytes && at + sizeof header > from) continue;
-        if (!aul_simdisk_peek(disk, path, at, header, 4) || memcmp(header, "AULF", 4) != 0)
+    u64 highest = 0;
+    if (size < AUL_BLOCK + AUL_TRAILER_BYTES || aul_segment_decode_header(bytes, &segment, NULL))
+        return 0;
+    u64 sealed = aul_model_at(model, sealed_at(bytes, size, segment.id))->lsn;
+    if (sealed >= segment.first_lsn) highest = sealed;
+    for (u64 at = AUL_BLOCK; at + AUL_FRAME_HEADER <= size; at += AUL_FRAME_ALIGN) {
+        if (memcmp(bytes + at, "AULF", 4) != 0 ||
+            aul_frame_decode(bytes + at, segment.id, at, &frame))
             continue;
-        if (aul_simdisk_peek(disk, path, at, header, sizeof header) &&
-            aul_frame_decode(header, id, at, &frame) == AUL_OK && frame.epoch <= get64(epoch) &&
-            frame.durable_before < frame.first_lsn && is_live(model, frame.first_lsn))
+        bool counts = frame.epoch <= epoch || frame.durable_before >= segment.first_lsn;
+        if (counts && frame.durable_before < frame.first_lsn && is_live(model, frame.first_lsn))
             highest = aul_max(highest, frame.durable_before);
     }
     return highest;
 }
 
-u64 aul_crash_witnessed(const aul_simdisk *disk, const aul_model *model, const char *spoilt,
-                        u64 from, u64 bytes) {
+u64 aul_crash_witnessed(const aul_simdisk *disk, const aul_model *model) {
     const char *path;
-    u64 size, highest = 0;
+    u64 size, highest = 0, epoch = UINT64_MAX;
     for (size_t i = 0; (path = aul_simdisk_name(disk, i, &size)); i++) {
-        bool here = spoilt && strcmp(path, spoilt) == 0;
-        u8 durable[8];
-        if (is_log_file(path))
-            highest = aul_max(
-                highest, witnessed_by(disk, model, path, size, here ? from : 0, here ? bytes : 0));
-        else if (strstr(path, "/MANIFEST") && !strstr(path, ".new") && !here &&
-                 aul_simdisk_peek(disk, path, 104, durable, sizeof durable))
-            highest = aul_max(highest, get64(durable));
+        if (strcmp(path, AUL_CRASH_PATH "/MANIFEST") != 0) continue;
+        u8 *bytes = read_file(disk, path, size);
+        if (bytes && size >= 256 && get32(bytes + 8) == aul_crc32c(0, bytes + 12, size - 12)) {
+            epoch = get64(bytes + 56);
+            highest = get64(bytes + 104);
+        }
+        free(bytes);
+    }
+    for (size_t i = 0; (path = aul_simdisk_name(disk, i, &size)); i++) {
+        u8 *bytes = is_log_file(path) ? read_file(disk, path, size) : NULL;
+        if (bytes) highest = aul_max(highest, witnessed_by(bytes, size, epoch, model));
+        free(bytes);
     }
     return highest;
 }
@@ -94,44 +108,61 @@ static bool spoil(aul_crash_run *run, aul_simdisk *image, char *path, size_t roo
     return false;
 }
 
+/* The log ends no earlier than it may; *now is what is left of the model. */
+static void look_where_it_ends(aul_crash_run *run, const aul_store *store, const aul_model *model,
+                               u64 witnessed, aul_model *now) {
+    u64 last = aul_max(store->info.last_lsn, store->log.visible);
+    if (last < witnessed)
+        aul_crash_wrong(run, "damage cut the log at LSN %llu, %llu was known durable",
+                        (unsigned long long)last, (unsigned long long)witnessed);
+    aul_model_copy(model, now);
+    now->cut_count = 0;
+    for (size_t i = now->count; i-- > 1;)
+        if (now->states[i].lsn > last ||
+            aul_history_cut_at(&store->manifest.history, now->states[i].lsn))
+            now->count = i;
+    if (aul_model_top(now)->lsn < witnessed &&
+        aul_model_at(model, witnessed)->lsn > aul_model_top(now)->lsn)
+        aul_crash_wrong(run, "damage cut LSN %llu, which was known durable",
+                        (unsigned long long)witnessed);
+}
+
+int aul_crash_open_damaged(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
+                           u64 witnessed, bool read_only, aul_store **store, aul_model *now,
+                           aul_error *error) {
+    int status = aul_crash_open(run, image, 3, read_only, store, error);
+    if (status) {
+        atomic_fetch_add(&run->counts->refused, 1);
+        if (status != AUL_CORRUPT && status != AUL_FORMAT && status != AUL_NOT_A_VOLUME)
+            aul_crash_wrong(run, "a damaged volume: %d %s", status, error->text);
+        if (status == AUL_CORRUPT && !error->file[0])
+            aul_crash_wrong(run, "damage is told without a place: %s", error->text);
+        return status;
+    }
+    look_where_it_ends(run, *store, model, witnessed, now);
+    return AUL_OK;
+}
+
 void aul_crash_damage(aul_crash_run *run, aul_simdisk *image, const aul_model *model) {
     char path[64] = "";
     u64 at = 0;
     aul_store *store = NULL;
+    aul_model now;
     aul_error error = {0};
     if (!run->lies && !spoil(run, image, path, sizeof path, &at)) return;
+    size_t end = strlen(run->where[run->depth]);
+    snprintf(run->where[run->depth] + end, sizeof run->where[0] - end, "; damaged: %s at %llu",
+             path, (unsigned long long)at);
     atomic_fetch_add(&run->counts->damaged, 1);
     /* A reader shows only what it knows to be durable from what it can read: that may be less. */
     bool read_only = aul_random_chance(&run->random, 20);
-    u64 witnessed = aul_crash_witnessed(image, model, path, at, 512);
-    witnessed = read_only ? 0 : aul_min(model->required, witnessed);
-    int status = aul_crash_open(run, image, 3, read_only, &store, &error);
-    if (status) {
-        atomic_fetch_add(&run->counts->refused, 1);
-        if (status != AUL_CORRUPT && status != AUL_FORMAT && status != AUL_NOT_A_VOLUME)
-            aul_crash_wrong(run, "damage at %s %llu: %d %s", path, (unsigned long long)at, status,
-                            error.text);
-        return;
+    u64 witnessed = read_only ? 0 : aul_min(model->required, aul_crash_witnessed(image, model));
+    if (!aul_crash_open_damaged(run, image, model, witnessed, read_only, &store, &now, &error)) {
+        if (!run->failed) aul_crash_check(run, store, &now, true);
+        aul_model_free(&now);
+        aul_free(store);
     }
-    u64 last = aul_max(store->info.last_lsn, aul_visible_lsn(store));
-    if (last < witnessed)
-        aul_crash_wrong(run, "damage at %s %llu cut the log at LSN %llu, %llu was known durable",
-                        path, (unsigned long long)at, (unsigned long long)last,
-                        (unsigned long long)witnessed);
-    aul_model now;
-    aul_model_copy(model, &now);
-    now.cut_count = 0;
-    for (size_t i = now.count; i-- > 1;)
-        if (now.states[i].lsn > last ||
-            aul_history_cut_at(&store->manifest.history, now.states[i].lsn))
-            now.count = i;
-    if (aul_model_top(&now)->lsn < witnessed &&
-        aul_model_at(model, witnessed)->lsn > aul_model_top(&now)->lsn)
-        aul_crash_wrong(run, "damage at %s %llu cut LSN %llu, which was known durable", path,
-                        (unsigned long long)at, (unsigned long long)witnessed);
-    if (!run->failed) aul_crash_check(run, store, &now, true);
-    aul_model_free(&now);
-    aul_free(store);
+    if (!run->failed) run->where[run->depth][end] = 0;
 }
 
 /* How far the log of a copy of the image reaches, and how it was to open. */

@@ -116,8 +116,7 @@ static void recover_again(aul_crash_run *run) {
     aul_simdisk_free(again);
 }
 
-/* One more commit, acknowledged. */
-static void use(aul_crash_run *run) {
+void aul_crash_use(aul_crash_run *run) {
     aul_store *store = run->store;
     aul_model *model = &run->model;
     u8 changes[AUL_MODEL_CHANGES_ROOM(200)];
@@ -139,8 +138,7 @@ static void use(aul_crash_run *run) {
     if (!run->failed) aul_crash_check(run, store, model, false);
 }
 
-/* A clean close, and an open after it. */
-static void close_and_look(aul_crash_run *run) {
+void aul_crash_close_and_look(aul_crash_run *run) {
     aul_error error = {0};
     run->op = AUL_OP_CLOSE;
     int status = aul_close(run->store, &error);
@@ -184,13 +182,13 @@ static void recover(aul_crash_run *run) {
     if (aul_random_chance(random, VERIFIED)) aul_crash_verify(run, run->store);
     if (!run->failed && aul_random_chance(random, RECOVERED_AGAIN)) recover_again(run);
     run->in_boundary = in_boundary;
-    if (!run->failed && aul_random_chance(random, USED)) use(run);
+    if (!run->failed && aul_random_chance(random, USED)) aul_crash_use(run);
     run->op = AUL_OP_KEEP;
     if (!run->failed && aul_random_chance(random, KEPT)) {
         aul_keeper_work(run->store);
         aul_crash_check(run, run->store, &run->model, false);
     }
-    if (!run->failed && aul_random_chance(random, CLOSED)) close_and_look(run);
+    if (!run->failed && aul_random_chance(random, CLOSED)) aul_crash_close_and_look(run);
 }
 
 /* What else can be done with an image than to recover it. */

@@ -14,6 +14,7 @@ typedef struct arena {
 } arena;
 
 static arena *pages;
+static u64 page_count;
 
 static void *must(void *memory) {
     if (!memory) abort();
@@ -29,12 +30,19 @@ static u8 *new_page(const u8 *like) {
     }
     u8 *page = pages->bytes + pages->used;
     pages->used += AUL_MODEL_PAGE_SIZE;
+    page_count++;
     memcpy(page, like, AUL_MODEL_PAGE_SIZE);
     return page;
 }
 
-void aul_model_forget_pages(void) {
-    while (pages) {
+u64 aul_model_page_count(void) { return page_count; }
+
+void aul_model_forget_pages(u64 but) {
+    while (page_count > but) {
+        u64 here = pages->used / AUL_MODEL_PAGE_SIZE, gone = aul_min(here, page_count - but);
+        pages->used -= gone * AUL_MODEL_PAGE_SIZE;
+        page_count -= gone;
+        if (pages->used) continue;
         arena *older = pages->older;
         free(pages);
         pages = older;

@@ -33,8 +33,9 @@ typedef struct {
 
 void aul_model_init(aul_model *model);
 void aul_model_free(aul_model *model);
-/* All page versions of all models. */
-void aul_model_forget_pages(void);
+/* How many page versions there are, of all models, and forgetting all but the first of them. */
+u64 aul_model_page_count(void);
+void aul_model_forget_pages(u64 but);
 void aul_model_copy(const aul_model *from, aul_model *to);
 
 aul_model_state *aul_model_top(const aul_model *model);

@@ -101,7 +101,7 @@ static void note_outcome(aul_crash_run *run, size_t at, u64 lsn, int status, u32
     model->count = at;
 }
 
-static void commit(aul_crash_run *run, size_t bytes, u32 durability, const shape *like) {
+void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equal_bytes) {
     aul_store *store = run->store;
     u8 *changes = malloc(AUL_MODEL_CHANGES_ROOM(bytes));
     if (!changes) abort();
@@ -109,13 +109,13 @@ static void commit(aul_crash_run *run, size_t bytes, u32 durability, const shape
     u64 records = 1;
     size_t at = aul_crash_begin_state(run, &options), used;
     aul_model_state *state = aul_model_top(&run->model);
-    if (like && like->equal_sizes) {
+    if (equal_bytes) {
         u8 data[AUL_MODEL_PAGE_SIZE];
-        for (u32 i = 0; i < like->size; i++) data[i] = (u8)aul_random_next(&run->random);
+        for (u32 i = 0; i < equal_bytes; i++) data[i] = (u8)aul_random_next(&run->random);
         aul_change change = {.kind = AUL_WRITE,
                              .page = aul_random_below(&run->random, AUL_MODEL_PAGES),
-                             .length = like->size,
-                             .data_bytes = like->size,
+                             .length = equal_bytes,
+                             .data_bytes = equal_bytes,
                              .data = data};
         aul_model_change(state, &change);
         memset(changes, 0, AUL_CHANGE_HEADER);
@@ -170,8 +170,7 @@ static int read_under(aul_crash_run *run, aul_tx *tx, aul_error *error) {
     return status;
 }
 
-/* A transaction that reads, puts and perhaps gives up. */
-static void transact(aul_crash_run *run, u32 durability) {
+void aul_crash_transact(aul_crash_run *run, u32 durability) {
     aul_store *store = run->store;
     aul_commit_options options = {.durability = durability};
     aul_outcome outcome = {0};
@@ -219,7 +218,7 @@ static void wait_for_pending(aul_crash_run *run) {
     run->pending = 0;
 }
 
-static void sync_all(aul_crash_run *run) {
+void aul_crash_sync(aul_crash_run *run) {
     u64 logged = run->store->log.logged, lsn = 0;
     aul_error error = {0};
     int status = aul_sync(run->store, WAIT_MS, &lsn, &error);
@@ -256,8 +255,7 @@ static void look(aul_crash_run *run) {
     run->in_boundary = in_boundary;
 }
 
-/* Time passes, and the background thread looks what there is to do. */
-static void keep(aul_crash_run *run) {
+void aul_crash_keep(aul_crash_run *run) {
     for (u64 n = 1 + aul_random_below(&run->random, 2); n > 0; n--) {
         if (aul_random_chance(&run->random, 50)) aul_simdisk_wait(run->disk, 600000000);
         aul_keeper_work(run->store);
@@ -275,23 +273,24 @@ static void step(aul_crash_run *run, const shape *like) {
     if (run->pending && aul_random_chance(random, 60)) wait_for_pending(run);
     if (what < 40) {
         run->op = committing;
-        commit(run, 1 + aul_random_below(random, 400), durability, like);
+        aul_crash_commit(run, 1 + aul_random_below(random, 400), durability,
+                         like->equal_sizes ? like->size : 0);
     } else if (what < 52) {
         run->op = committing;
-        commit(run, 1000 + aul_random_below(random, 4000), durability, NULL);
+        aul_crash_commit(run, 1000 + aul_random_below(random, 4000), durability, 0);
     } else if (what < 60) {
         run->op = AUL_OP_BULK;
         u64 large = aul_random_below(random, 3) * aul_random_below(random, AUL_SEGMENT_BYTES_BULK);
-        commit(run, AUL_BULK_BYTES + large, durability, NULL);
+        aul_crash_commit(run, AUL_BULK_BYTES + large, durability, 0);
     } else if (what < 72) {
         run->op = AUL_OP_TRANSACTION;
-        transact(run, durability);
+        aul_crash_transact(run, durability);
     } else if (what < 88) {
         run->op = AUL_OP_KEEP;
-        keep(run);
+        aul_crash_keep(run);
     } else if (what < 92) {
         run->op = AUL_OP_SYNC;
-        sync_all(run);
+        aul_crash_sync(run);
     } else if (what < 96) {
         look(run);
     } else if (!run->faulty && !run->lies) {
@@ -303,7 +302,7 @@ static void step(aul_crash_run *run, const shape *like) {
 
 /* Sessions */
 
-static bool open_session(aul_crash_run *run) {
+bool aul_crash_open_session(aul_crash_run *run) {
     aul_error error = {0};
     run->op = run->model.issued && !run->store ? AUL_OP_RECOVER : AUL_OP_OPEN;
     int status = aul_crash_open(run, run->disk, 0, false, &run->store, &error);
@@ -321,8 +320,7 @@ static bool open_session(aul_crash_run *run) {
     return !run->failed;
 }
 
-/* The clean end. Returns whether it was one. */
-static bool close_session(aul_crash_run *run) {
+bool aul_crash_close_session(aul_crash_run *run) {
     aul_error error = {0};
     run->op = AUL_OP_CLOSE;
     int status = aul_close(run->store, &error);
@@ -349,11 +347,7 @@ static void leave(aul_crash_run *run, bool power_cut) {
     model->issued = aul_max(model->issued, store->log.next_lsn - 1);
 }
 
-/* The process ends, or the power. What was there before ends with its disk. */
-static void crash_session(aul_crash_run *run) {
-    static const aul_sim_cut cuts[] = {AUL_CUT_KILL, AUL_CUT_KILL,   AUL_CUT_NONE,
-                                       AUL_CUT_ALL,  AUL_CUT_PREFIX, AUL_CUT_SUBSET};
-    aul_sim_cut cut = cuts[aul_random_below(&run->random, 6)];
+void aul_crash_end_session(aul_crash_run *run, aul_sim_cut cut) {
     aul_store *store = run->store;
     aul_simdisk *next = aul_simdisk_cut(run->disk, cut, aul_random_next(&run->random));
     snprintf(run->where[0], sizeof run->where[0], "a session's end by %s", aul_sim_cut_name(cut));
@@ -388,20 +382,22 @@ static void end_faulty_session(aul_crash_run *run) {
                         (unsigned long long)aul_durable_lsn(run->store));
     look(run);
     if (run->store && aul_random_chance(&run->random, 50))
-        close_session(run);
+        aul_crash_close_session(run);
     else if (run->store)
         drop_session(run);
     mend(run);
 }
 
 static void end_session(aul_crash_run *run) {
+    static const aul_sim_cut cuts[] = {AUL_CUT_KILL, AUL_CUT_KILL,   AUL_CUT_NONE,
+                                       AUL_CUT_ALL,  AUL_CUT_PREFIX, AUL_CUT_SUBSET};
     u64 how = aul_random_below(&run->random, 10);
     drop_follower(run);
     run->pending = 0;
     if (how < 5)
-        close_session(run);
+        aul_crash_close_session(run);
     else if (how < 9)
-        crash_session(run);
+        aul_crash_end_session(run, cuts[aul_random_below(&run->random, 6)]);
     else
         drop_session(run);
 }
@@ -442,7 +438,7 @@ static void run_steps(aul_crash_run *run) {
     shape like = choose_shape(run);
     bool lies = run->lies;
     run->lies = false; /* not yet */
-    if (!open_session(run)) return;
+    if (!aul_crash_open_session(run)) return;
     for (u64 i = 0; i < run->steps && !run->failed; i++) {
         if (i == like.fault_after) {
             aul_simdisk_inject(run->disk, &like.fault);
@@ -464,7 +460,7 @@ static void run_steps(aul_crash_run *run) {
             end_session(run);
         }
         aul_crash_between(run);
-        if (!run->failed && !open_session(run)) break;
+        if (!run->failed && !aul_crash_open_session(run)) break;
     }
 }
 
@@ -483,7 +479,7 @@ bool aul_crash_program(aul_crash_run *run) {
                         (unsigned long long)aul_simdisk_leaks(run->disk));
     aul_simdisk_free(run->disk);
     aul_model_free(&run->model);
-    aul_model_forget_pages();
+    aul_model_forget_pages(0);
     free(run->seen);
     return !run->failed;
 }

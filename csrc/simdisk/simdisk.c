@@ -508,3 +508,17 @@ void aul_simdisk_damage(aul_simdisk *disk, const char *path, u64 offset, const u
     aul_sim_file *file = aul_sim_names_find(&disk->now, path);
     if (file) aul_sim_file_damage(file, offset, with, bytes);
 }
+
+void aul_simdisk_replace(aul_simdisk *disk, const char *path, const u8 *with, size_t bytes) {
+    if (!with) {
+        aul_sim_names_remove(&disk->now, path);
+        aul_sim_names_remove(&disk->durable, path);
+        return;
+    }
+    aul_sim_file *file = aul_sim_file_new(++disk->inodes, false);
+    aul_sim_file_write(file, with, bytes, 0, ++disk->order);
+    aul_sim_file_sync(file);
+    aul_sim_names_put(&disk->now, path, file);
+    aul_sim_names_put(&disk->durable, path, file);
+    aul_sim_file_unref(file);
+}

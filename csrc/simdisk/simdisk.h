@@ -107,5 +107,7 @@ bool aul_simdisk_peek(const aul_simdisk *disk, const char *path, u64 offset, u8 
 /* Bit rot: replaces bytes behind everybody's back. */
 void aul_simdisk_damage(aul_simdisk *disk, const char *path, u64 offset, const u8 *with,
                         size_t bytes);
+/* Another file in the place of this one, on the disk too; NULL: none. */
+void aul_simdisk_replace(aul_simdisk *disk, const char *path, const u8 *with, size_t bytes);
 
 #endif
