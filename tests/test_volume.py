@@ -845,6 +845,13 @@ def test_commit_times_never_fall_when_the_clock_jumps_back(path: Path) -> None:
     assert found[0] == datetime.fromtimestamp(start // 10**9, UTC)
 
 
+def test_a_clock_that_says_1970_is_believed(path: Path) -> None:
+    with aurolog.open(path, clock=lambda: 0) as db:
+        with db.transaction() as tx:
+            tx.write(0, 0, b"first")
+        assert db.at(tx.lsn or 0).time == datetime.fromtimestamp(0, UTC)
+
+
 def test_a_clock_of_ones_own_goes_on_where_it_was_after_a_close_and_after_a_crash(
     path: Path,
 ) -> None:

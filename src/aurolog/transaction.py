@@ -294,11 +294,13 @@ class Transaction:
             raise
 
     def _now(self) -> int:
-        """The user's clock; 0 where there is none."""
-        now = as_integer("the clock's time", self._clock()) if self._clock else 0
+        """The user's clock; 0, which stands for the system's, where there is none."""
+        if self._clock is None:
+            return 0
+        now = as_integer("the clock's time", self._clock())
         if not 0 <= now < 2**63:
             raise InputError(f"the clock returned {now!r:.60}, not nanoseconds since 1970")
-        return now
+        return now or 1
 
     def _finish(self, state: str) -> None:
         self._state = state
