@@ -6,6 +6,7 @@
 #   make test PYTHON=/usr/bin/python3.13    another Python (remove the old .venv, or name a new one)
 #   make test VENV=/tmp/fresh               another environment
 #   make test ARGS='-k recovery -x'         arguments for pytest; likewise for demo, bench and sanitize
+#   make model TIME=600 SEED=7              seconds, first seed
 #   make crash TIME=600 SEED=7              seconds, first seed; PROGRAMS=1 repeats one, SIZE=40 has
 #                                           longer ones, BUG=2 seeds a bug,
 #                                           SANITIZE=address,undefined builds with sanitizers
@@ -33,7 +34,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 
 	$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& echo $(python))) python3)
 
-.PHONY: help demo test crash seeded-bugs check lint layout types warnings format bench bench-smoke \
+.PHONY: help demo test crash seeded-bugs model check lint layout types warnings format bench bench-smoke \
 	sanitize wheel clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -43,6 +44,7 @@ help:
 	@echo 'make test         run the test suite'
 	@echo 'make crash        cut the power at every call of a simulated disk and look what is left'
 	@echo 'make seeded-bugs  see that it finds each of the deliberate bugs'
+	@echo 'make model        random programs of the public API beside a dict, for TIME seconds'
 	@echo 'make check        linters, layout, strict types, a build without warnings'
 	@echo 'make format       bring Python and C into the layout that `make check` wants'
 	@echo 'make bench        compare with other engines (half an hour); writes docs/benchmarks.md'
@@ -86,6 +88,19 @@ $(CRASH_DIR)/crash: $(CRASH_FILES) $(CRASH_HEADERS)
 $(CRASH_DIR)/crash-bugs: $(CRASH_FILES) $(CRASH_HEADERS)
 	@mkdir -p $(@D)
 	$(CRASH_CC) -DAUL_SEEDED_BUGS $(CRASH_FILES) -o $@
+
+# Random programs of the public API (docs/testing.md), EXAMPLES for each seed from SEED on, until the
+# time is over. One that fails is printed, and how to repeat it.
+EXAMPLES ?= 300
+
+model: $(VENV)/.aurolog $(VENV)/.test
+	@seed=$(SEED); end=$$(($$(date +%s) + $(TIME))); \
+	while [ $$(date +%s) -lt $$end ]; do \
+		echo "== make model SEED=$$seed EXAMPLES=$(EXAMPLES)"; \
+		AUROLOG_MODEL_EXAMPLES=$(EXAMPLES) $(PY) -m pytest --quiet tests/test_model.py \
+			--timeout 0 --hypothesis-seed=$$seed $(ARGS) || exit 1; \
+		seed=$$((seed + 1)); \
+	done
 
 # Apart, so that `make -k check` shows all that is wrong and not only the first.
 check: lint layout types warnings

@@ -54,6 +54,19 @@ def write_program(path: str, seed: str, durability: str) -> None:
         say("a", number, tx.lsn)
 
 
+def commit_given(path: str, durability: str, now: str) -> None:
+    """Commits what each line gives, packed and in hexadecimal, until it is killed: the LSN of each.
+    The clock stands still.
+    """
+    db = aurolog.open(path, durability=durability, clock=lambda: int(now))
+    say("open")
+    for line in sys.stdin:
+        with db.transaction() as tx:
+            tx.apply(bytes.fromhex(line))
+        say(tx.lsn)
+    signal.pause()
+
+
 def write_threads(path: str, threads: str) -> None:
     """Threads commit without end, each a rising number into every page of its own eight: `a
     thread number lsn`.
