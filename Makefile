@@ -34,7 +34,8 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 
 	$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& echo $(python))) python3)
 
-.PHONY: help demo test crash seeded-bugs model check lint layout types warnings format bench bench-smoke \
+.PHONY: help demo test crash seeded-bugs model fuzz fuzz-keep fuzz-corpus fuzz-coverage \
+	test-tools check lint layout types warnings format bench bench-smoke \
 	sanitize wheel clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -45,6 +46,9 @@ help:
 	@echo 'make crash        cut the power at every call of a simulated disk and look what is left'
 	@echo 'make seeded-bugs  see that it finds each of the deliberate bugs'
 	@echo 'make model        random programs of the public API beside a dict, for TIME seconds'
+	@echo 'make fuzz         feed the engine with what no engine would write; needs clang'
+	@echo 'make fuzz-corpus  run the inputs that fuzzing has found worth keeping'
+	@echo 'make test-tools   install what the tests need besides Python, a C compiler and make'
 	@echo 'make check        linters, layout, strict types, a build without warnings'
 	@echo 'make format       bring Python and C into the layout that `make check` wants'
 	@echo 'make bench        compare with other engines (half an hour); writes docs/benchmarks.md'
@@ -101,6 +105,61 @@ model: $(VENV)/.aurolog $(VENV)/.test
 			--timeout 0 --hypothesis-seed=$$seed $(ARGS) || exit 1; \
 		seed=$$((seed + 1)); \
 	done
+
+# Fuzzing (docs/testing.md): one program for each target, of an engine that lets any checksum pass.
+# `fuzz` needs clang with libFuzzer; `fuzz-corpus`, which runs the inputs kept in tests/corpus/, any
+# compiler with sanitizers. TARGET=recovery is one target; several share the TIME.
+FUZZ_TARGETS = frame batch footer manifest recovery
+TARGET ?= $(FUZZ_TARGETS)
+CLANG ?= clang
+
+FUZZ_FILES := $(wildcard csrc/*.c csrc/simdisk/*.c) csrc/crash/crash_model.c csrc/fuzz/fuzz.c \
+	csrc/fuzz/volumes.c
+FUZZ_HEADERS := $(wildcard csrc/*.h csrc/simdisk/*.h csrc/crash/*.h csrc/fuzz/*.h)
+FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -pthread -Wall -Wextra -O1 -g -fno-omit-frame-pointer \
+	-fno-wrapv -DAUL_TEST_BUILD -DAUL_FUZZ_UNCHECKED -include $(CURDIR)/csrc/crash/small.h
+FUZZ_CHECKS = -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_RUN = $(PYTHON) tests/fuzz.py
+
+fuzz: $(TARGET:%=build/fuzz/%) $(TARGET:%=build/fuzz-replay/%)
+	$(FUZZ_RUN) run --time $(TIME) $(TARGET) $(ARGS)
+
+fuzz-keep: $(TARGET:%=build/fuzz/%)
+	$(FUZZ_RUN) keep $(TARGET)
+
+fuzz-corpus:
+	@if echo 'int main(void) { return 0; }' | \
+		$(CC) -xc - $(FUZZ_CHECKS) -o /dev/null 2>/dev/null; then \
+		$(MAKE) --no-print-directory $(TARGET:%=build/fuzz-replay/%) && \
+		$(FUZZ_RUN) replay $(TARGET); \
+	else \
+		echo '##### fuzz-corpus: SKIPPED, $(CC) has no sanitizers (make test-tools)'; \
+	fi
+
+fuzz-coverage: $(TARGET:%=build/fuzz-coverage/%)
+	$(FUZZ_RUN) coverage $(TARGET)
+
+# $(1): directory, $(2): compiler, $(3): flags, $(4): more flags and files for the program.
+define FUZZ_BUILD
+build/$(1)/engine.a: $(FUZZ_FILES) $(FUZZ_HEADERS)
+	@rm -rf build/$(1)/objects && mkdir -p build/$(1)/objects
+	@echo '== $(1): the engine with $(3)'
+	@cd build/$(1)/objects && printf '%s\n' $(abspath $(FUZZ_FILES)) | \
+		xargs -n 6 -P "$$$$(getconf _NPROCESSORS_ONLN)" $(2) $(FUZZ_FLAGS) $(3) -c
+	@ar rcs $$@ build/$(1)/objects/*.o
+
+build/$(1)/%: csrc/fuzz/fuzz_%.c csrc/fuzz/replay.c build/$(1)/engine.a
+	$(2) $(FUZZ_FLAGS) $(3) $$< $(4) build/$(1)/engine.a -o $$@
+endef
+$(eval $(call FUZZ_BUILD,fuzz,$(CLANG),-fsanitize=fuzzer-no-link $(FUZZ_CHECKS) \
+	-fsanitize-coverage-ignorelist=$(CURDIR)/csrc/fuzz/unguided.txt,-fsanitize=fuzzer))
+$(eval $(call FUZZ_BUILD,fuzz-replay,$(CC),$(FUZZ_CHECKS),csrc/fuzz/replay.c))
+$(eval $(call FUZZ_BUILD,fuzz-coverage,$(CLANG),-fprofile-instr-generate -fcoverage-mapping,\
+	csrc/fuzz/replay.c))
+
+# What the tests above need besides Python, a C compiler and make; as root, or it tells what.
+test-tools:
+	@sh tests/tools.sh
 
 # Apart, so that `make -k check` shows all that is wrong and not only the first.
 check: lint layout types warnings

@@ -41,6 +41,7 @@
 #define AUL_BULK_BYTES (1u << 20)
 #define AUL_PREPARE_AFTER_BYTES (256u << 10) /* a session that logs less prepares no spare */
 #define AUL_FRAME_PAYLOAD_MAX (256u << 10)
+#define AUL_SCAN_BYTES (1u << 20) /* of a segment, read at once; any frame fits */
 #define AUL_IN_FLIGHT_LSNS (1ull << 32)
 #define AUL_IN_FLIGHT_BYTES (256ull << 20) /* delays transactions, refuses none */
 #endif

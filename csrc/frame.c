@@ -29,7 +29,8 @@ void aul_frame_encode(u8 *to, const aul_frame *frame, const u8 file_id[AUL_ID_BY
 }
 
 int aul_frame_decode(const u8 *from, const u8 file_id[AUL_ID_BYTES], u64 offset, aul_frame *out) {
-    if (get32(from) != AUL_FRAME_MAGIC || get32(from + 4) != header_crc(from, file_id, offset))
+    if (get32(from) != AUL_FRAME_MAGIC ||
+        !aul_crc_fits(get32(from + 4), header_crc(from, file_id, offset)))
         return AUL_CORRUPT;
     out->payload_crc = get32(from + 8);
     out->payload_bytes = get32(from + 12);
@@ -69,7 +70,8 @@ int aul_batch_decode(const u8 *from, size_t left, aul_batch *out) {
     out->note_bytes = from[7];
     if (out->header_bytes != aul_batch_header_bytes(out->note_bytes) || out->header_bytes > left)
         return AUL_CORRUPT;
-    if (get32(from) != aul_crc32c(0, from + 4, out->header_bytes - 4)) return AUL_CORRUPT;
+    if (!aul_crc_fits(get32(from), aul_crc32c(0, from + 4, out->header_bytes - 4)))
+        return AUL_CORRUPT;
     out->stream_bytes = get64(from + 8);
     out->first_lsn = get64(from + 16);
     out->last_lsn = get64(from + 24);

@@ -11,7 +11,6 @@
 #define PREPARE_STEP (AUL_SEGMENT_BYTES / 16)
 /* 64 KiB: what the kernel caches in larger pieces takes longer to sync, each time. */
 #define PREPARE_WRITE (AUL_SEGMENT_BYTES / 256)
-#define READ_STEP (1u << 20)
 /* What the manifest does not list as sealed is read frame by frame after an unclean end. */
 #define UNLISTED_MAX 4
 #define FEW_SEGMENTS 256 /* so few cost nothing to list again at once */
@@ -27,11 +26,11 @@ void aul_keeper_wake(aul_store *store) {
 
 /* The checksum of a segment that another session wrote. */
 static int read_crc(aul_store *store, aul_segment *segment, aul_error *error) {
-    u8 *buffer = aul_alloc(store->disk, READ_STEP);
+    u8 *buffer = aul_alloc(store->disk, AUL_SCAN_BYTES);
     int status = buffer ? AUL_OK : aul_fail(error, AUL_NO_MEMORY, "no memory to read the log");
     u32 crc = 0;
-    for (u64 at = 0; at < segment->filled && !status; at += READ_STEP) {
-        size_t step = (size_t)aul_min(READ_STEP, segment->filled - at);
+    for (u64 at = 0; at < segment->filled && !status; at += AUL_SCAN_BYTES) {
+        size_t step = (size_t)aul_min(AUL_SCAN_BYTES, segment->filled - at);
         status = aul_files_read(&store->files, segment, buffer, step, at, error);
         if (!status) crc = aul_crc32c(crc, buffer, step);
     }

@@ -132,7 +132,7 @@ static int check_version(const u8 *at, aul_error *error) {
 static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out, aul_error *error) {
     const char *damaged = "the MANIFEST is damaged: restore it from a copy";
     if (bytes < HEADER_BYTES || memcmp(at, MAGIC, 8) != 0 ||
-        get32(at + 8) != aul_crc32c(0, at + 12, bytes - 12))
+        !aul_crc_fits(get32(at + 8), aul_crc32c(0, at + 12, bytes - 12)))
         return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s", damaged);
     int status = check_version(at, error);
     if (status) return status;

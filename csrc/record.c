@@ -114,7 +114,8 @@ int aul_record_parse(const u8 *from, size_t left, u32 page_size, aul_change *out
 int aul_record_decode(const u8 *from, size_t left, u32 page_size, u64 lsn, u32 seed,
                       aul_change *out) {
     if (aul_record_parse(from, left, page_size, out)) return AUL_CORRUPT;
-    if (record_crc(from, aul_record_bytes(out), lsn, seed) != get32(from)) return AUL_CORRUPT;
+    if (!aul_crc_fits(get32(from), record_crc(from, aul_record_bytes(out), lsn, seed)))
+        return AUL_CORRUPT;
     return AUL_OK;
 }
 

@@ -204,8 +204,9 @@ int aul_run_read_trailer(aul_files *files, aul_segment *segment, aul_summary *su
     u64 size;
     int status = read_trailer_block(files, segment, at, &size, error);
     if (status) return status;
-    if (memcmp(at, MAGIC, 8) != 0 || get32(at + 8) != placed_crc(segment, size - AUL_TRAILER_BYTES,
-                                                                 at + 12, AUL_TRAILER_BYTES - 12))
+    if (memcmp(at, MAGIC, 8) != 0 ||
+        !aul_crc_fits(get32(at + 8), placed_crc(segment, size - AUL_TRAILER_BYTES, at + 12,
+                                                AUL_TRAILER_BYTES - 12)))
         return aul_fail_at(error, AUL_CORRUPT, segment->name, size - AUL_TRAILER_BYTES,
                            segment->first_lsn, "%s has no valid trailer", segment->name);
     if (get32(at + 12) != AUL_FORMAT_VERSION)
@@ -268,7 +269,7 @@ static int read_fences(aul_files *files, aul_segment *segment, aul_fences **out,
         status = aul_fail(error, AUL_NO_MEMORY, "no memory for an index run");
     if (!status)
         status = aul_files_read(files, segment, raw, bytes + AUL_TRAILER_BYTES, start, error);
-    if (!status && aul_crc32c(0, raw, bytes) != get32(raw + bytes + 120))
+    if (!status && !aul_crc_fits(get32(raw + bytes + 120), aul_crc32c(0, raw, bytes)))
         status = aul_fail_at(
             error, AUL_CORRUPT, segment->name, start, segment->first_lsn,
             "the fences of the index run in %s are damaged: restore the file from a copy",
@@ -329,8 +330,8 @@ static int read_block(aul_files *files, aul_segment *segment, u64 offset, u8 blo
     int status = aul_files_read(files, segment, block, AUL_BLOCK, offset, error);
     if (status) return status;
     *count = get32(block + 4);
-    if (get32(block) != placed_crc(segment, offset, block + 4, AUL_BLOCK - 4) || *count == 0 ||
-        *count > most)
+    if (!aul_crc_fits(get32(block), placed_crc(segment, offset, block + 4, AUL_BLOCK - 4)) ||
+        *count == 0 || *count > most)
         return aul_fail_at(error, AUL_CORRUPT, segment->name, offset, segment->first_lsn,
                            "an index block of %s is damaged: restore the file from a copy",
                            segment->name);

@@ -9,7 +9,6 @@
 static const char MAGIC[8] = "AULSEGMT";
 
 #define COPY_AT 2048
-#define SCAN_BUFFER (1u << 20)
 
 aul_segment *aul_segment_new(aul_disk *disk) {
     aul_segment *segment = aul_alloc_zero(disk, sizeof *segment);
@@ -62,7 +61,7 @@ void aul_segment_encode_header(u8 block[AUL_BLOCK], const aul_segment *segment) 
 }
 
 static bool is_header(const u8 *at) {
-    return memcmp(at, MAGIC, 8) == 0 && get32(at + 8) == aul_crc32c(0, at + 12, 500);
+    return memcmp(at, MAGIC, 8) == 0 && aul_crc_fits(get32(at + 8), aul_crc32c(0, at + 12, 500));
 }
 
 int aul_segment_decode_header(const u8 *block, aul_segment *out, aul_error *error) {
@@ -96,7 +95,7 @@ int aul_scan_open(aul_scan *scan, aul_disk *disk, const aul_segment *segment, in
                       .offset = AUL_BLOCK,
                       .next_lsn = segment->first_lsn,
                       .batch_offset = AUL_NO_OFFSET};
-    fresh.buffer = aul_alloc(disk, SCAN_BUFFER);
+    fresh.buffer = aul_alloc(disk, AUL_SCAN_BYTES);
     if (!fresh.buffer) return aul_fail(error, AUL_NO_MEMORY, "no memory to read the log");
     if (goes_on) {
         fresh.in_batch = true;
@@ -128,7 +127,7 @@ static int fetch(aul_scan *scan, u64 offset, size_t bytes, const u8 **at, size_t
     *at = NULL;
     *have = 0;
     if (offset < scan->buffer_offset || offset + bytes > buffer_end) {
-        size_t want = (size_t)aul_min(SCAN_BUFFER, scan->end > offset ? scan->end - offset : 0);
+        size_t want = (size_t)aul_min(AUL_SCAN_BYTES, scan->end > offset ? scan->end - offset : 0);
         int status =
             aul_disk_read(scan->disk, scan->file, scan->buffer, want, offset, &scan->buffered);
         if (status) return aul_fail_os(error, status, "reading the log", scan->segment->name);
@@ -185,7 +184,7 @@ int aul_scan_next(aul_scan *scan, aul_error *error) {
     if (status) return status;
     if (have < bytes) return AUL_CORRUPT;
     scan->payload = at + AUL_FRAME_HEADER;
-    if (aul_crc32c(0, scan->payload, frame->payload_bytes) != frame->payload_crc)
+    if (!aul_crc_fits(frame->payload_crc, aul_crc32c(0, scan->payload, frame->payload_bytes)))
         return AUL_CORRUPT;
     scan->frame_offset = offset;
     if (!enter_batch(scan)) return AUL_CORRUPT;
@@ -268,7 +267,7 @@ static int is_anchor(aul_scan *scan, const u8 *at, u64 offset, u8 id[AUL_ID_BYTE
     int status = fetch(scan, offset, bytes, &at, &have, error);
     if (status || have < bytes) return status;
     at += AUL_FRAME_HEADER;
-    if (aul_crc32c(0, at, frame.payload_bytes) != frame.payload_crc) return AUL_OK;
+    if (!aul_crc_fits(frame.payload_crc, aul_crc32c(0, at, frame.payload_bytes))) return AUL_OK;
     *is = !first || (aul_batch_decode(at, frame.payload_bytes, &batch) == AUL_OK &&
                      batch.first_lsn == frame.first_lsn &&
                      memcmp(batch.volume_id, segment->volume_id, AUL_ID_BYTES) == 0);

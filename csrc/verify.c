@@ -8,7 +8,6 @@
 #include "store.h"
 
 #define PROBLEMS_MAX 64 /* kept of one step; the report counts all */
-#define READ_STEP (1u << 20)
 
 struct aul_verification {
     aul_store *store;
@@ -139,18 +138,19 @@ static int read_at(aul_verification *v, aul_segment *segment, u8 *to, size_t byt
 }
 
 static int check_whole_crc(aul_verification *v, aul_segment *segment, aul_error *error) {
-    u8 *buffer = aul_alloc(v->store->disk, READ_STEP);
+    u8 *buffer = aul_alloc(v->store->disk, AUL_SCAN_BYTES);
     if (!buffer) return aul_fail(error, AUL_NO_MEMORY, "no memory to verify %s", segment->name);
     u32 crc = 0;
     int status = AUL_OK;
     bool short_file = false;
-    for (u64 at = 0; at < segment->summary.log_end && !status && !short_file; at += READ_STEP) {
-        size_t step = (size_t)aul_min(READ_STEP, segment->summary.log_end - at);
+    for (u64 at = 0; at < segment->summary.log_end && !status && !short_file;
+         at += AUL_SCAN_BYTES) {
+        size_t step = (size_t)aul_min(AUL_SCAN_BYTES, segment->summary.log_end - at);
         status = read_at(v, segment, buffer, step, at, &short_file, error);
         if (!status && !short_file) crc = aul_crc32c(crc, buffer, step);
     }
     aul_release(v->store->disk, buffer);
-    if (!status && !short_file && crc != segment->summary.whole_crc)
+    if (!status && !short_file && !aul_crc_fits((u32)segment->summary.whole_crc, crc))
         add_problem(v, segment, 0, segment->first_lsn,
                     "the checksum of the whole segment is wrong");
     return status;
@@ -173,8 +173,9 @@ static int check_footer(aul_verification *v, aul_segment *segment, const aul_par
     } else if (!status) {
         status = read_at(v, segment, found, bytes, summary.file_bytes - bytes, &short_file, error);
         size_t at = 0;
-        while (!status && !short_file && at < bytes && built[at] == found[at]) at++;
-        if (!status && !short_file && at < bytes)
+        bool differ = !status && !short_file && memcmp(built, found, bytes) != 0;
+        while (differ && built[at] == found[at]) at++;
+        if (differ)
             add_problem(v, segment, summary.file_bytes - bytes + at, segment->first_lsn,
                         "the index run differs from the records that it lists");
         v->report.index_entries += part->entry_count;
