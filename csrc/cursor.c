@@ -74,6 +74,13 @@ static int next_frame(aul_cursor *cursor, aul_error *error) {
     return AUL_OK;
 }
 
+/* The index run does not tell what the log holds. */
+static int cannot_be(const aul_segment *segment, const aul_commit *commit, aul_error *error) {
+    return aul_fail_at(error, AUL_CORRUPT, segment->name, 0, commit->lsn,
+                       "%s lists LSN %llu as a commit of %u records: restore it from a copy",
+                       segment->name, (unsigned long long)commit->lsn, commit->records);
+}
+
 /* Brings the scan to the first frame of the batch that ends with `commit` in `segment`. */
 static int go_to_batch(aul_cursor *cursor, aul_segment *segment, const aul_commit *commit,
                        aul_error *error) {
@@ -83,9 +90,10 @@ static int go_to_batch(aul_cursor *cursor, aul_segment *segment, const aul_commi
         status = next_frame(cursor, error); /* records not asked for */
     if (status) return status;
     if (offset == AUL_NO_OFFSET) {
+        aul_segment *ends = segment;
         segment = segment_at(cursor->store, first_lsn);
         offset = AUL_BLOCK;
-        AUL_MUST(segment != NULL, error);
+        if (!segment) return cannot_be(ends, commit, error);
     }
     if (!cursor->scanning || cursor->segment != segment)
         status = start_scan(cursor, segment, NULL, error);
@@ -133,6 +141,8 @@ static int next_batch(aul_cursor *cursor, aul_batch_info *out, aul_error *error)
     if (cursor->next > cursor->last) return AUL_END;
     int status = aul_page_index_commit_of(&store->index, cursor->next, &commit, &segment, error);
     if (status) return status;
+    if (commit.records == 0 || commit.records > commit.lsn)
+        return cannot_be(segment, &commit, error);
     if (commit.lsn - commit.records + 1 > cursor->last ||
         commit.lsn > atomic_load(&store->log.visible))
         return AUL_END;

@@ -129,6 +129,28 @@ static int check_version(const u8 *at, aul_error *error) {
     return aul_check_features(get64(at + 16), "the volume", error);
 }
 
+/* Whether the segment can follow the one before it (NULL: none): LSNs and epochs rise, and sealed
+ * ones come first, then bounded ones. What is searched relies on it. */
+static bool follows(const aul_manifest *manifest, const aul_segment *before,
+                    const aul_segment *segment) {
+    const aul_summary *summary = &segment->summary;
+    bool sealed = atomic_load(&segment->sealed), ended = sealed || segment->bounded;
+    if (!sealed && manifest->flags & AUL_MANIFEST_CLEAN) return false;
+    if (segment->first_lsn == 0 || segment->epoch == 0 || segment->epoch > manifest->epoch)
+        return false;
+    if (ended &&
+        (summary->last_lsn < segment->first_lsn - 1 || summary->last_commit > summary->last_lsn ||
+         summary->log_end < AUL_BLOCK || summary->log_end > UINT32_MAX))
+        return false;
+    if (!before) return true;
+    bool before_sealed = atomic_load(&before->sealed);
+    if ((sealed && !before_sealed) || (segment->bounded && !before_sealed && !before->bounded))
+        return false;
+    u64 before_last = before_sealed || before->bounded ? before->summary.last_lsn : 0;
+    return segment->epoch >= before->epoch && segment->first_lsn >= before->first_lsn &&
+           segment->first_lsn > before_last;
+}
+
 static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out, aul_error *error) {
     const char *damaged = "the MANIFEST is damaged: restore it from a copy";
     if (bytes < HEADER_BYTES || memcmp(at, MAGIC, 8) != 0 ||
@@ -150,7 +172,8 @@ static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out,
     bool sized = size >= AUL_PAGE_SIZE_MIN && size <= AUL_PAGE_SIZE_MAX && (size & (size - 1)) == 0;
     /* Recovery goes on above it: a wrong one would assign LSNs again that somebody saw. */
     bool limited = out->in_flight_lsns >= 1 && out->in_flight_lsns <= IN_FLIGHT_LSNS_MAX;
-    if (!sized || !limited || get64(at + 24) != bytes ||
+    bool raisable = out->epoch < UINT64_MAX;
+    if (!sized || !limited || !raisable || get64(at + 24) != bytes ||
         HEADER_BYTES + branches * AUL_BRANCH_BYTES + segments * SEGMENT_BYTES != bytes)
         return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s", damaged);
     const u8 *from = at + HEADER_BYTES;
@@ -169,6 +192,7 @@ static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out,
         }
         out->segments[out->segment_count++] = segment;
         status = decode_segment(from, out->page_size, segment);
+        if (!follows(out, i ? out->segments[i - 1] : NULL, segment)) status = AUL_CORRUPT;
     }
     if (status == AUL_NO_MEMORY) return aul_fail(error, status, "no memory to read the manifest");
     if (status) return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s", damaged);

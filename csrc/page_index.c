@@ -167,8 +167,14 @@ static int search_run(search *s, aul_page_index *index, aul_segment *segment, au
     if (summary->page_low <= s->page && s->page < summary->page_high) {
         aul_run_cursor cursor = {.files = index->files, .segment = segment};
         status = aul_run_seek(&cursor, s->page, s->path->lsn, error);
-        while (!status) {
+        for (u64 below = UINT64_MAX; !status;) {
             const aul_entry *entry = &cursor.entries[cursor.at];
+            if (AUL_UNLIKELY(entry->lsn >= below)) /* or the search would never end */
+                return aul_fail_at(error, AUL_CORRUPT, segment->name, 0, entry->lsn,
+                                   "the index run of %s is not in order: restore the file from a "
+                                   "copy",
+                                   segment->name);
+            below = entry->lsn;
             const aul_hole *hole = aul_path_hole(s->path, entry->lsn);
             if (hole) {
                 status =

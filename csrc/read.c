@@ -308,7 +308,13 @@ int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_comm
         /* The commit that a record belongs to is the first at or above it. */
         status = aul_page_index_commit_of(&store->index, chain.items[i].lsn, &commit, NULL, error);
         if (status == AUL_END)
-            status = aul_fail_bug(error, __FILE__, __LINE__, "a record without a commit");
+            status = aul_fail_at(
+                error, AUL_CORRUPT, chain.items[i].segment->name, chain.items[i].offset,
+                chain.items[i].lsn,
+                "the record of page %llu with LSN %llu in %s belongs to no commit: restore the "
+                "log's files from a copy",
+                (unsigned long long)page, (unsigned long long)chain.items[i].lsn,
+                chain.items[i].segment->name);
         if (status) break;
         if (found < capacity)
             out[found] = (aul_commit_info){commit.lsn, commit.time_ns, commit.end_pages};

@@ -843,9 +843,6 @@ static int mend(recovery *r, aul_error *error) {
     u64 durable = r->durable, last = r->last_commit;
     kept_tail kept;
     aul_segment *segment;
-    if (last >= UINT64_MAX - store->manifest.in_flight_lsns)
-        return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, last, "no LSN is left above %llu",
-                           (unsigned long long)last);
     int status = keep_tail(r, durable, last, &kept, error);
     if (!status) status = count_cut(r, last, error);
     if (!status) {
@@ -890,6 +887,16 @@ static int show_durable(recovery *r, aul_error *error) {
     return status;
 }
 
+/* A writer needs LSNs above the last one, and above the gap that an unclean end leaves. */
+static int check_room(const recovery *r, aul_error *error) {
+    const aul_segment_list *list = r->store->index.list;
+    u64 room = 2 * r->store->manifest.in_flight_lsns + 2, last = r->last_commit;
+    if (list->count) last = aul_max(last, atomic_load(&list->items[list->count - 1]->last_lsn));
+    if (last <= UINT64_MAX - room) return AUL_OK;
+    return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, last, "no LSN is left above %llu",
+                       (unsigned long long)last);
+}
+
 static int recover_once(aul_store *store, aul_error *error) {
     u64 told;
     bool alive;
@@ -907,6 +914,7 @@ static int recover_once(aul_store *store, aul_error *error) {
     r.next_lsn = 1;
     if (!status) status = list_names(&r, error);
     if (!status) status = read_log(&r, error);
+    if (!status && !store->read_only) status = check_room(&r, error);
     bool clean = store->manifest.flags & AUL_MANIFEST_CLEAN;
     if (!status && r.durable > r.last_commit)
         status = aul_fail_at(

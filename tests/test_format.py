@@ -234,6 +234,107 @@ def test_an_in_flight_limit_that_cannot_be_is_damage(volume: Path, limit: int, c
     assert contents(victim) == before
 
 
+def _sealed_and_not(volume: Path) -> Path:
+    """A copy with its first segment listed as sealed, and a second one as appended to."""
+    with aurolog.open(volume) as db:
+        with db.transaction() as tx:
+            tx.write(0, 0, b"unclean")
+        return copy(volume, volume.with_name("killed"))
+
+
+FIRST, SECOND = 256, 256 + 192  # where the manifest lists them
+
+
+@pytest.mark.parametrize(
+    ("offset", "form", "value"),
+    [
+        (52, "<I", 1),  # clean, with a segment that is not sealed
+        (56, "<Q", 2**64 - 1),  # no epoch is left
+        (FIRST + 48, "<Q", 0),  # first LSN
+        (SECOND + 48, "<Q", 1),  # of one that is in the segment before
+        (FIRST + 64, "<Q", 0),  # epoch
+        (FIRST + 64, "<Q", 2),  # above that of the next
+        (SECOND + 64, "<Q", 9),  # above the volume's
+        (FIRST + 88, "<Q", 4095),  # end of frames
+        (FIRST + 88, "<Q", 2**32),
+        (FIRST + 96, "<Q", 0),  # last LSN: then the last commit is above it
+        (FIRST + 176, "<Q", 2**63),  # last commit
+    ],
+)
+def test_a_list_of_segments_that_cannot_be_is_damage(
+    volume: Path, offset: int, form: str, value: int
+) -> None:
+    victim = _sealed_and_not(volume)
+    _patched_manifest(victim, offset, struct.pack(form, value))
+    before = contents(victim)
+    for read_only in (False, True):
+        with pytest.raises(aurolog.CorruptionError):
+            aurolog.open(victim, read_only=read_only)
+    assert contents(victim) == before
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_a_log_at_the_end_of_all_lsns_takes_no_writer(volume: Path, clean: bool) -> None:
+    """None may be given twice, so they must not begin again."""
+    victim = volume if clean else _sealed_and_not(volume)
+    for at in (96, 176):
+        _patched_manifest(victim, FIRST + at, struct.pack("<Q", 2**64 - 2))
+    if not clean:
+        _patched_manifest(victim, SECOND + 48, struct.pack("<Q", 2**64 - 1))
+    with pytest.raises(aurolog.CorruptionError):
+        aurolog.open(victim)
+
+
+def _patched_block(segment: Path, block: int, within: int, data: bytes) -> None:
+    """Bytes of an index or commit block, and its checksum."""
+    overwrite(segment, block + within, data)
+    whole = segment.read_bytes()
+    place = whole[24:40] + struct.pack("<Q", block)
+    overwrite(segment, block, struct.pack("<I", crc32c(place + whole[block + 4 : block + 4096])))
+
+
+def _footer(segment: Path) -> tuple[int, int]:
+    """Where the index blocks begin, and the commit blocks."""
+    trailer = segment.read_bytes()[-512:]
+    log_end, entries = struct.unpack_from("<QQ", trailer, 32)
+    start = (log_end + 4095) // 4096 * 4096
+    return start, start + (entries + 169) // 170 * 4096
+
+
+def test_an_index_out_of_order_is_damage_and_no_search_without_end(volume: Path) -> None:
+    (segment,) = segments(volume)
+    index, _ = _footer(segment)
+    page, lsn, *_ = struct.unpack_from("<QQII", segment.read_bytes(), index + 16)
+    assert page >> 8 == 0, "page 0 has two records, an image and then a write"
+    _patched_block(segment, index, 16 + 8, struct.pack("<Q", lsn + 10_000))
+    with aurolog.open(volume) as db, pytest.raises(aurolog.CorruptionError):
+        db.versions(0)
+
+
+@pytest.mark.parametrize("records", [0, 2**32 - 1])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_commit_of_no_records_or_too_many_is_damage(
+    volume: Path, records: int, elsewhere: bool
+) -> None:
+    (segment,) = segments(volume)
+    _, commits = _footer(segment)
+    _patched_block(segment, commits, 16 + 28, struct.pack("<I", records))
+    if elsewhere:  # it began in a segment before this one
+        _patched_block(segment, commits, 16 + 24, struct.pack("<I", 2**32 - 1))
+    with aurolog.open(volume) as db, pytest.raises(aurolog.CorruptionError):
+        list(db.log())
+
+
+def test_a_record_without_a_commit_is_damage(volume: Path) -> None:
+    (segment,) = segments(volume)
+    _, commits = _footer(segment)
+    (count,) = struct.unpack_from("<I", segment.read_bytes(), commits + 4)
+    for n in range(count):
+        _patched_block(segment, commits, 16 + 32 * n, struct.pack("<Q", 1))
+    with aurolog.open(volume) as db, pytest.raises(aurolog.CorruptionError, match="no commit"):
+        db.versions(0)
+
+
 def test_a_manifest_that_lies_is_damage_and_never_a_crash(volume: Path) -> None:
     """Every number of the manifest set to extremes under a right checksum: refused, or read to
     the same pages.
