@@ -132,7 +132,7 @@ static void commit(u32 flags, const u8 *changes, size_t bytes, bool right) {
     }
     aul_free(store);
     aul_model_free(&model);
-    aul_model_forget_pages();
+    aul_model_forget_pages(0);
     aul_fuzz_end_disk(disk);
 }
 
@@ -155,6 +155,6 @@ size_t aul_fuzz_seed(size_t n, u8 to[AUL_FUZZ_INPUT_MAX]) {
     size_t bytes = aul_model_random_changes(aul_model_push(&model), &random, to + 1,
                                             n < 12 ? 200 : 3000, &records);
     aul_model_free(&model);
-    aul_model_forget_pages();
+    aul_model_forget_pages(0);
     return bytes + 1;
 }

@@ -131,7 +131,7 @@ static aul_simdisk *live(size_t which) {
     aul_simdisk *durable = aul_simdisk_cut(l.disk, AUL_CUT_ALL, which + 1);
     aul_simdisk_free(l.disk);
     aul_model_free(&l.model);
-    aul_model_forget_pages();
+    aul_model_forget_pages(0);
     return durable;
 }
 

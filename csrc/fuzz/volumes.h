@@ -1,8 +1,8 @@
 /* volumes.h: volumes to start from, made by the engine when the program starts, and edits of them.
  *
- * Bytes of a whole directory would be an input that no mutation gets anywhere with. Instead an input
- * says which volume, and what to do to its files: each edit is a few bytes, and its place is said as
- * a distance from an anchor: where a structure begins. */
+ * Bytes of a whole directory would be an input that no mutation gets anywhere with. Instead an
+ * input says which volume, and what to do to its files: each edit is a few bytes, and its place is
+ * said as a distance from an anchor: where a structure begins. */
 #ifndef AUL_FUZZ_VOLUMES_H
 #define AUL_FUZZ_VOLUMES_H
 
@@ -35,8 +35,8 @@ aul_simdisk *aul_fuzz_volume_disk(const aul_fuzz_volume *volume);
 void aul_fuzz_edit(aul_simdisk *disk, const aul_fuzz_volume *volume, const aul_fuzz_file *only,
                    aul_fuzz_input *input);
 
-/* Mutates an input whose edits begin behind `head` bytes: as libFuzzer does by itself, or by an edit
- * that puts a number where one may stand. What LLVMFuzzerCustomMutator has to do. */
+/* Mutates an input whose edits begin behind `head` bytes: as libFuzzer does by itself, or by an
+ * edit that puts a number where one may stand. What LLVMFuzzerCustomMutator has to do. */
 size_t aul_fuzz_mutate(u8 *data, size_t bytes, size_t room, u32 seed, size_t head);
 
 #endif
