@@ -108,7 +108,7 @@ static int take_file(aul_store *store, slot *mine, aul_error *error) {
         disk->close(disk->context, mine->file);
         return locked_by(&holder, store->path, error);
     }
-    disk->self(disk->context, &mine->holder);
+    if (!failed) failed = disk->self(disk->context, &mine->holder);
     u8 who[80];
     put64(who, mine->holder.pid);
     put64(who + 8, mine->holder.since_ns);

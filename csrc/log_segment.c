@@ -88,9 +88,14 @@ int aul_log_create_segment(aul_store *store, u64 first_lsn, const u8 previous_id
     if (status) return status;
     aul_segment *segment = aul_segment_new(disk);
     if (segment) segment->part = aul_part_new(disk);
-    if (!segment || !segment->part || disk->random(disk->context, segment->id, AUL_ID_BYTES)) {
+    if (!segment || !segment->part) {
         aul_segment_free(disk, segment);
-        return aul_fail(error, AUL_NO_MEMORY, "no memory or randomness for a log segment");
+        return aul_fail(error, AUL_NO_MEMORY, "no memory for a log segment");
+    }
+    int failed = disk->random(disk->context, segment->id, AUL_ID_BYTES);
+    if (failed) {
+        aul_segment_free(disk, segment);
+        return aul_fail_os(error, failed, "drawing a log segment's id", store->log_path);
     }
     memcpy(segment->volume_id, store->manifest.volume_id, AUL_ID_BYTES);
     memcpy(segment->previous_id, previous_id, AUL_ID_BYTES);

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "seeded.h"
 
@@ -36,11 +35,14 @@ void aul_store_leave(aul_store *store) {
 
 void aul_store_ref(aul_store *store) { atomic_fetch_add(&store->references, 1); }
 
+/* With the disk table that lies in it. */
+static void free_store(aul_store *store) { store->disk->free_memory(store->disk->context, store); }
+
 void aul_store_unref(aul_store *store) {
     if (atomic_fetch_sub(&store->references, 1) != 1) return;
     pthread_mutex_destroy(&store->life_lock);
     pthread_cond_destroy(&store->life_changed);
-    free(store); /* made before there was a disk table */
+    free_store(store);
 }
 
 /* The manifest */
@@ -201,8 +203,9 @@ static int new_store(const aul_disk *disk, const char *path, const aul_options *
                      aul_store **out, aul_error *error) {
     if (strlen(path) + 64 > AUL_PATH_BYTES)
         return aul_fail(error, AUL_INPUT, "the path is too long");
-    aul_store *store = calloc(1, sizeof *store);
+    aul_store *store = disk->allocate_memory(disk->context, sizeof *store);
     if (!store) return aul_fail(error, AUL_NO_MEMORY, "no memory for a volume");
+    memset(store, 0, sizeof *store);
     memcpy(&store->disk_table, disk, sizeof store->disk_table);
     store->disk = &store->disk_table;
     store->fork_generation = aul_fork_generation();
@@ -215,7 +218,7 @@ static int new_store(const aul_disk *disk, const char *path, const aul_options *
         aul_cond_init(&store->life_changed)) {
         aul_release(store->disk, store->path);
         aul_release(store->disk, store->log_path);
-        free(store);
+        free_store(store);
         return aul_fail(error, AUL_NO_MEMORY, "no memory for a volume");
     }
     *out = store;

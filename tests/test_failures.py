@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Child, counter, need_strace, traced
+from support import Child, counter, need_strace, segments, traced, wait_until
 
 import aurolog
+from aurolog import _core
 
 # --- a full disk ----------------------------------------------------------------------------------
 
@@ -399,3 +400,39 @@ def test_a_kill_in_the_middle_of_the_very_sync_loses_nothing(path: Path) -> None
             assert counter(db) in (acked, 6), turn
             assert (db[1][:4] == b"lost") >= (counter(db) == 6)
             assert db.verify().ok
+
+
+def test_a_commit_that_is_durable_is_awaited_without_reading(path: Path) -> None:
+    """Its segment may be sealed when somebody asks: to look there could fail, for a safe commit."""
+    with aurolog.open(path) as db:
+        outcome = _core.new_outcome()
+        changes = aurolog.pack_changes([("write", 0, 0, b"first")])
+        assert db._store.log_changes(changes, b"", 0, outcome, 0)
+        db.sync()
+        for _ in range(2):
+            with db.transaction() as tx:
+                tx.apply([("image", page, os.urandom(4096)) for page in range(300)])
+        wait_until(lambda: db.stats().sealed_segments > 0, "a segment is sealed")
+        os.truncate(segments(path)[0], 0)
+        with pytest.raises(aurolog.CorruptionError):
+            db.at(outcome.lsn)
+        for durability in (_core.SYNC, _core.OS):
+            db._store.wait(outcome.lsn, durability)
+
+
+def test_a_read_that_fails_once_is_made_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second time is there to say why; where it succeeds, there is nothing to say."""
+    with aurolog.open(path) as db:
+        with db.transaction() as tx:
+            tx.write(0, 0, b"there")
+        read, failures = _core._read, [_core.lib.AUL_IO]
+
+        def fail_first(*arguments: object) -> int:
+            return failures.pop() if failures else int(read(*arguments))
+
+        monkeypatch.setattr(_core, "_read", fail_first)
+        assert db[0][:5] == b"there"
+        failures.append(_core.lib.AUL_IO)
+        buffer = bytearray(4096)
+        db.read_into(0, buffer)
+        assert buffer[:5] == b"there"

@@ -609,16 +609,12 @@ class Pages:
             )
         return whole_number("a page", page)
 
-    def _fail(self, page: Any) -> NoReturn:
-        """Raises what a read that failed has to say; asked again, it says it."""
+    def _read_again(self, page: Any, out: Any) -> None:
+        """Reads what could not be read; asked again, it says why, unless it now can be."""
         error = _new(_ERROR)
-        number = self._number(page)
-        status = _read(self._handle, self._view, number, bytes(self._page_size), error)
+        status = _read(self._handle, self._view, self._number(page), out, error)
         if status:
             raise_error(status, error, self._path)
-        raise errors.StorageError(
-            0, f"page {number} could not be read, and then could: read it again"
-        )
 
     def __getitem__(self, page: SupportsIndex) -> bytes:
         """The whole page, ``page_size`` bytes; a page never written is zeros.
@@ -633,7 +629,7 @@ class Pages:
         except (TypeError, OverflowError):
             status = _read(self._handle, self._view, self._number(page), out, NULL)
         if status:
-            self._fail(page)
+            self._read_again(page, out)
         return out
 
     def read_into(self, page: SupportsIndex, buffer: WritableBuffer) -> None:
@@ -643,8 +639,8 @@ class Pages:
                 status = _read(self._handle, self._view, page, target, NULL)
             except (TypeError, OverflowError):
                 status = _read(self._handle, self._view, self._number(page), target, NULL)
-        if status:
-            self._fail(page)
+            if status:
+                self._read_again(page, target)
 
     def read_many(
         self, pages: Buffer | Sequence[SupportsIndex], out: WritableBuffer | None = None
