@@ -34,8 +34,8 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 
 	$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& echo $(python))) python3)
 
-.PHONY: help demo test crash seeded-bugs model fuzz fuzz-keep fuzz-corpus fuzz-coverage \
-	test-tools check lint layout types warnings format bench bench-smoke \
+.PHONY: help demo test crash seeded-bugs call-failures model fuzz fuzz-keep fuzz-corpus \
+	fuzz-coverage test-tools check lint layout types warnings format bench bench-smoke \
 	sanitize wheel clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -45,6 +45,7 @@ help:
 	@echo 'make test         run the test suite'
 	@echo 'make crash        cut the power at every call of a simulated disk and look what is left'
 	@echo 'make seeded-bugs  see that it finds each of the deliberate bugs'
+	@echo 'make call-failures  have each call of the disk fail, and look what is left'
 	@echo 'make model        random programs of the public API beside a dict, for TIME seconds'
 	@echo 'make fuzz         feed the engine with what no engine would write; needs clang'
 	@echo 'make fuzz-corpus  run the inputs that fuzzing has found worth keeping'
@@ -84,6 +85,11 @@ crash: $(CRASH_DIR)/crash$(if $(filter-out 0,$(BUG)),-bugs)
 
 seeded-bugs: $(CRASH_DIR)/crash-bugs $(VENV)/.base
 	$(PY) tests/seeded_bugs.py $< $(ARGS)
+
+# Every call of the disk table fails once, and for ever (docs/testing.md). TIME=0: in every program.
+call-failures: $(VENV)/.aurolog $(VENV)/.test
+	$(PY) tests/call_failures.py --time $(if $(filter file,$(origin TIME)),170,$(TIME)) \
+		--seed $(SEED) --sanitize '$(SANITIZE)' --table build/call-sites.md $(ARGS)
 
 $(CRASH_DIR)/crash: $(CRASH_FILES) $(CRASH_HEADERS)
 	@mkdir -p $(@D)
