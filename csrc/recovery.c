@@ -897,6 +897,16 @@ static int check_room(const recovery *r, aul_error *error) {
                        (unsigned long long)last);
 }
 
+/* The word in the lock file was written after the sync that made it true. No checksum says whether
+ * it is whole: D has to be a commit, whatever the word is. */
+static int believe_word(recovery *r, u64 told, aul_error *error) {
+    recovery state = {.store = r->store};
+    if (told <= r->durable || told > r->last_commit) return AUL_OK;
+    int status = find_state(&state, told, error);
+    r->durable = aul_max(r->durable, state.last_commit);
+    return status;
+}
+
 static int recover_once(aul_store *store, aul_error *error) {
     u64 told;
     bool alive;
@@ -928,8 +938,7 @@ static int recover_once(aul_store *store, aul_error *error) {
         status = aul_fail_at(error, AUL_CORRUPT, "log", 0, r.last_commit + 1,
                              "the log ends at LSN %llu, its writer says that %llu is durable",
                              (unsigned long long)r.last_commit, (unsigned long long)told);
-    /* The word in the lock file was written after the sync that made it true. */
-    if (!status && !store->read_only && told <= r.last_commit) r.durable = aul_max(r.durable, told);
+    if (!status && !store->read_only && !clean) status = believe_word(&r, told, error);
     store->info.was_clean = clean;
     store->info.last_lsn = r.last_commit;
     if (!status && store->read_only) {
