@@ -268,8 +268,8 @@ static bool is_directory(int status, const aul_error *failure) {
     return status == AUL_IO && failure->os_errno == EISDIR;
 }
 
-/* Does the segment say by its trailer, or by a frame behind the place, that e was durable? */
-static int ask_segment(recovery *r, aul_segment *segment, aul_scan *scan, bool *found,
+/* Does the segment say by its trailer, or by a frame behind the place, that `lsn` was durable? */
+static int ask_segment(recovery *r, aul_segment *segment, aul_scan *scan, u64 lsn, bool *found,
                        u64 *used_end, aul_error *error) {
     aul_summary summary;
     aul_error failure = {0};
@@ -278,12 +278,12 @@ static int ask_segment(recovery *r, aul_segment *segment, aul_scan *scan, bool *
         if (error) *error = failure;
         return status;
     }
-    *found = status == AUL_OK && summary.last_lsn >= r->next_lsn;
-    return *found ? AUL_OK : aul_scan_find_evidence(scan, r->next_lsn, found, used_end, error);
+    *found = status == AUL_OK && summary.last_lsn >= lsn;
+    return *found ? AUL_OK : aul_scan_find_evidence(scan, lsn, found, used_end, error);
 }
 
 /* The same of a segment whose header, and with it the file id, is lost. */
-static int ask_headless(recovery *r, aul_segment *segment, aul_scan *scan, bool *found,
+static int ask_headless(recovery *r, aul_segment *segment, aul_scan *scan, u64 lsn, bool *found,
                         u64 *used_end, aul_error *error) {
     u64 offset = AUL_BLOCK;
     memset(segment->id, 0, AUL_ID_BYTES);
@@ -296,7 +296,7 @@ static int ask_headless(recovery *r, aul_segment *segment, aul_scan *scan, bool 
         status = aul_scan_find_anchor(scan, &offset, id, &anchored, error);
         if (status || !anchored) break;
         memcpy(segment->id, id, AUL_ID_BYTES);
-        status = ask_segment(r, segment, scan, found, used_end, error);
+        status = ask_segment(r, segment, scan, lsn, found, used_end, error);
     }
     return status;
 }
@@ -315,12 +315,16 @@ static int read_named_header(recovery *r, aul_segment *segment, aul_error *error
     return status;
 }
 
-/* Does a later file of the log say that e was durable? When nothing does, it is dropped. */
-static int ask_later(recovery *r, aul_segment *later, bool *found, aul_error *error) {
+/* Does a file that the manifest does not list say that `lsn` was durable? `headless`: even without
+ * a valid header. *bytes is how much is in it, when it does not. */
+static int ask_unlisted(recovery *r, aul_segment *later, u64 lsn, bool headless, bool *found,
+                        u64 *bytes, aul_error *error) {
     aul_store *store = r->store;
     aul_error failure = {0};
+    *bytes = 0;
     int file, status = read_named_header(r, later, &failure);
-    bool headless = status == AUL_CORRUPT;
+    if (status == AUL_CORRUPT && !headless) return AUL_OK;
+    headless = status == AUL_CORRUPT;
     if (is_directory(status, &failure)) return AUL_OK;
     /* AUL_CORRUPT the second time: there is no such file any more. */
     if (!status || headless)
@@ -336,11 +340,44 @@ static int ask_later(recovery *r, aul_segment *later, bool *found, aul_error *er
         status =
             aul_scan_open(&scan, store->disk, later, file, aul_max(size, AUL_BLOCK), NULL, error);
     if (scan.buffer) {
-        status = (headless ? ask_headless : ask_segment)(r, later, &scan, found, &used_end, error);
+        status =
+            (headless ? ask_headless : ask_segment)(r, later, &scan, lsn, found, &used_end, error);
         aul_scan_close(&scan);
     }
     aul_files_release(&store->files, later);
-    r->dropped_bytes += used_end - AUL_BLOCK;
+    *bytes = used_end - AUL_BLOCK;
+    return status;
+}
+
+/* The i-th name in log/ as a segment of this volume, its file not open. False when it is none. */
+static bool name_segment(const recovery *r, size_t i, aul_segment *segment) {
+    *segment = (aul_segment){.file = -1, .page_size = r->store->page_size};
+    if (!aul_segment_parse_name(r->names[i], &segment->first_lsn, &segment->epoch)) return false;
+    memcpy(segment->volume_id, r->store->manifest.volume_id, AUL_ID_BYTES);
+    aul_segment_set_name(segment);
+    return true;
+}
+
+/* A segment of a newer epoch than the manifest's is what an interrupted opening leaves, and no part
+ * of the log. But nothing that it holds was durable before the manifest with its epoch was: where
+ * one says so, that manifest was there, and this is an older one. */
+static int check_manifest_is_newest(recovery *r, aul_error *error) {
+    bool found = false;
+    int status = AUL_OK;
+    for (size_t i = 0; i < r->name_count && !status; i++) {
+        aul_segment newer;
+        u64 bytes;
+        if (!name_segment(r, i, &newer) || newer.epoch <= r->store->manifest.epoch) continue;
+        /* Where the header is lost, frames of another opening that was interrupted under the same
+         * epoch may stand here, and look like its own. */
+        status = ask_unlisted(r, &newer, newer.first_lsn, false, &found, &bytes, error);
+        aul_files_forget(&r->store->files, &newer);
+        if (!status && found)
+            status = aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 56, newer.first_lsn,
+                                 "the MANIFEST is older than the log: its epoch is %llu, and of %s "
+                                 "something was durable; restore the newest MANIFEST from a copy",
+                                 (unsigned long long)r->store->manifest.epoch, newer.name);
+    }
     return status;
 }
 
@@ -364,17 +401,17 @@ static int judge(recovery *r, const aul_segment *segment, u64 offset, bool look_
     int status = AUL_OK;
     if (!found && look_here) {
         tail_segment *tail = &r->tail[r->tail_count - 1];
-        status = ask_segment(r, tail->segment, &r->scan, &found, &tail->used_end, error);
+        status =
+            ask_segment(r, tail->segment, &r->scan, r->next_lsn, &found, &tail->used_end, error);
     }
     for (size_t i = 0; i < r->name_count && !found && !status; i++) {
-        aul_segment later = {.file = -1, .page_size = store->page_size};
-        if (!aul_segment_parse_name(r->names[i], &later.first_lsn, &later.epoch)) continue;
-        if (later.first_lsn <= segment->first_lsn || later.epoch < segment->epoch ||
-            later.epoch > store->manifest.epoch)
+        aul_segment later;
+        u64 bytes;
+        if (!name_segment(r, i, &later) || later.first_lsn <= segment->first_lsn ||
+            later.epoch < segment->epoch || later.epoch > store->manifest.epoch)
             continue;
-        memcpy(later.volume_id, store->manifest.volume_id, AUL_ID_BYTES);
-        aul_segment_set_name(&later);
-        status = ask_later(r, &later, &found, error);
+        status = ask_unlisted(r, &later, r->next_lsn, true, &found, &bytes, error);
+        r->dropped_bytes += bytes; /* when nothing speaks for it, it is dropped */
         aul_files_forget(&store->files, &later);
     }
     if (status) return status;
@@ -923,6 +960,7 @@ static int recover_once(aul_store *store, aul_error *error) {
     r.durable = store->manifest.durable_lsn;
     r.next_lsn = 1;
     if (!status) status = list_names(&r, error);
+    if (!status && !(store->read_only && alive)) status = check_manifest_is_newest(&r, error);
     if (!status) status = read_log(&r, error);
     if (!status && !store->read_only) status = check_room(&r, error);
     bool clean = store->manifest.flags & AUL_MANIFEST_CLEAN;
@@ -965,11 +1003,14 @@ int aul_recover(aul_store *store, aul_error *error) {
          * now. */
         u64 told;
         bool alive;
-        if (aul_lock_read_durable(store, &told, &alive, NULL) || !alive || i + 1 == READ_ONLY_TRIES)
-            break;
+        if (aul_lock_read_durable(store, &told, &alive, NULL) || i + 1 == READ_ONLY_TRIES) break;
         aul_manifest again;
-        int failed = aul_manifest_read(store->disk, store->path, &again, error);
-        if (failed) return failed;
+        int failed = aul_manifest_read(store->disk, store->path, &again, alive ? error : NULL);
+        if (failed) return alive ? failed : status;
+        if (!alive && again.epoch == store->manifest.epoch) { /* nor has one come and gone */
+            aul_manifest_free(store->disk, &again);
+            break;
+        }
         for (size_t s = 0; s < store->index.list->count; s++) {
             aul_files_forget(&store->files, store->index.list->items[s]);
             aul_segment_free(store->disk, store->index.list->items[s]);

@@ -689,3 +689,48 @@ def test_a_damaged_word_in_the_lock_file_hurts_nothing(path: Path) -> None:
                 assert read_only or db[3][:5] == b"whole"
                 assert db.verify().ok
         shutil.rmtree(victim)
+
+
+# --- an older manifest ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("sessions", [0, 1, 2])
+def test_a_manifest_older_than_the_log_is_refused(path: Path, killed: bool, sessions: int) -> None:
+    """It knows nothing of the newest session's segments: they are no leftovers to be removed."""
+    aurolog.open(path).close()
+    for number in range(sessions):
+        with aurolog.open(path) as db, db.transaction() as tx:
+            tx.write(number, 0, b"known")
+    manifest = (path / "MANIFEST").read_bytes()
+    with aurolog.open(path) as db:
+        for _ in range(2):  # the second says that the first was durable
+            with db.transaction() as tx:
+                tx.write(9, 0, b"not known")
+        if killed:
+            path = copy(path, path.with_name("killed"))
+    (path / "MANIFEST").write_bytes(manifest)
+    before = contents(path)
+    for read_only in (True, False):
+        with pytest.raises(aurolog.CorruptionError, match="older than the log") as caught:
+            aurolog.open(path, read_only=read_only)
+        assert caught.value.file == "MANIFEST"
+    assert contents(path) == before
+
+
+def test_a_manifest_of_the_same_session_finds_the_whole_log(path: Path) -> None:
+    with aurolog.open(path) as db:
+        with db.transaction() as tx:
+            tx.write(0, 0, b"first")
+        manifest = (path / "MANIFEST").read_bytes()
+        for page in range(1, 300):
+            with db.transaction(durability="os") as tx:
+                tx[page] = bytes([page % 256]) * 4096
+    (path / "MANIFEST").write_bytes(manifest)
+    with aurolog.open(path) as db:
+        assert not db.recovery.clean
+        assert db.recovery.cut_lsn is None
+        assert db[0][:5] == b"first"
+        for page in range(1, 300):
+            assert db[page] == bytes([page % 256]) * 4096
+        assert db.verify().ok
