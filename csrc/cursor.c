@@ -24,7 +24,8 @@ static int start_scan(aul_cursor *cursor, aul_segment *segment, const aul_scan *
     aul_store *store = cursor->store;
     int file;
     u64 size;
-    int status = aul_files_acquire(&store->files, segment, false, &file, error);
+    int status = aul_run_check_features(&store->files, segment, error);
+    if (!status) status = aul_files_acquire(&store->files, segment, false, &file, error);
     if (status) return status;
     int failed = store->disk->size(store->disk->context, file, &size);
     aul_scan scan;

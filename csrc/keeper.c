@@ -43,7 +43,7 @@ static int read_crc(aul_store *store, aul_segment *segment, aul_error *error) {
 int aul_keeper_seal(aul_store *store, aul_segment *segment, aul_error *error) {
     aul_disk *disk = store->disk;
     aul_part *part = segment->part;
-    u8 *footer;
+    u8 *rest;
     size_t bytes;
     int file;
     int status = segment->bounded ? read_crc(store, segment, error) : AUL_OK;
@@ -60,14 +60,14 @@ int aul_keeper_seal(aul_store *store, aul_segment *segment, aul_error *error) {
     }
     status = aul_files_acquire(&store->files, segment, true, &file, error);
     if (status) return status;
-    status = aul_run_build(disk, segment, part, &summary, &footer, &bytes);
+    status = aul_run_build(disk, segment, part, &summary, &rest, &bytes);
     if (status) aul_fail(error, status, "no memory for the index run of %s", segment->name);
     if (!status) {
-        int failed = aul_disk_write(disk, file, footer, bytes, summary.file_bytes - bytes);
+        int failed = aul_disk_write(disk, file, rest, bytes, summary.file_bytes - bytes);
         if (!failed) failed = aul_disk_truncate(disk, file, summary.file_bytes);
         if (!failed && !AUL_SEEDED(FOOTER_UNSYNCED)) failed = aul_disk_sync(disk, file);
         if (failed) status = aul_fail_os(error, failed, "sealing a log segment", segment->name);
-        aul_release(disk, footer);
+        aul_release(disk, rest);
     }
     aul_files_release(&store->files, segment);
     if (status) return status;

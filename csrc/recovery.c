@@ -108,6 +108,9 @@ static int check_header(aul_store *store, aul_segment *segment, aul_error *error
     aul_segment found = {0};
     int status = aul_files_read(&store->files, segment, block, AUL_BLOCK, 0, error);
     if (!status) status = aul_segment_decode_header(block, &found, error);
+    if (status == AUL_CORRUPT)
+        return aul_fail_at(error, status, segment->name, 0, segment->first_lsn,
+                           "%s has no valid header: restore the file from a copy", segment->name);
     if (status) return status;
     if (memcmp(found.id, segment->id, AUL_ID_BYTES) != 0 ||
         memcmp(found.volume_id, segment->volume_id, AUL_ID_BYTES) != 0 ||
@@ -588,6 +591,7 @@ static void cut_index(recovery *r, u64 lsn) {
 static int find_state(recovery *r, u64 lsn, aul_error *error) {
     aul_path path = {.lsn = lsn};
     aul_commit commit;
+    if (lsn == r->last_commit) return AUL_OK; /* known; its segment's index may be damaged */
     if (lsn == 0) {
         r->last_commit = r->last_time_ns = r->end_pages = 0;
         return AUL_OK;
@@ -829,21 +833,19 @@ static int is_footer(recovery *r, const tail_segment *tail, bool *is, aul_error 
     aul_disk *disk = r->store->disk;
     aul_segment *segment = tail->segment;
     aul_summary summary = {.log_end = tail->frames_end};
-    u64 start = aul_round_up(tail->frames_end, AUL_BLOCK);
-    size_t gap = (size_t)(start - tail->frames_end), bytes, done = 0;
+    size_t bytes, done = 0;
     u8 *built, *found = NULL;
     int status = aul_run_build(disk, segment, segment->part, &summary, &built, &bytes);
-    if (!status && !(found = aul_alloc(disk, gap + bytes))) status = AUL_NO_MEMORY;
+    if (!status && !(found = aul_alloc(disk, bytes))) status = AUL_NO_MEMORY;
     if (status) status = aul_fail(error, status, "no memory to look at the log's tail");
     if (!status) {
-        int failed =
-            aul_disk_read(disk, segment->file, found, gap + bytes, tail->frames_end, &done);
+        int failed = aul_disk_read(disk, segment->file, found, bytes, tail->frames_end, &done);
         if (failed) status = aul_fail_os(error, failed, "reading the log", segment->name);
     }
-    bool some = false, other = tail->used_end > start + bytes;
-    for (size_t i = 0; i < done && !status && i < gap + bytes - AUL_TRAILER_BYTES; i++) {
+    bool some = false, other = tail->used_end > tail->frames_end + bytes;
+    for (size_t i = 0; i < done && !status && i < bytes - AUL_TRAILER_BYTES; i++) {
         some |= found[i] != 0;
-        other |= found[i] != 0 && (i < gap || found[i] != built[i - gap]);
+        other |= found[i] != 0 && found[i] != built[i];
     }
     *is = some && !other;
     aul_release(disk, built);

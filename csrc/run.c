@@ -153,7 +153,7 @@ static void summarise(aul_summary *summary, const aul_entry *sorted, const aul_p
 }
 
 int aul_run_build(aul_disk *disk, const aul_segment *segment, const aul_part *part,
-                  aul_summary *summary, u8 **footer, size_t *bytes) {
+                  aul_summary *summary, u8 **rest, size_t *bytes) {
     aul_entry *sorted = aul_alloc(disk, (part->entry_count + 1) * sizeof *sorted);
     aul_entry *scratch = aul_alloc(disk, (part->entry_count + 1) * sizeof *scratch);
     u8 *built = NULL;
@@ -161,16 +161,16 @@ int aul_run_build(aul_disk *disk, const aul_segment *segment, const aul_part *pa
         if (part->entry_count) memcpy(sorted, part->entries, part->entry_count * sizeof *sorted);
         sort_by_page(&sorted, &scratch, part->entry_count);
         summarise(summary, sorted, part);
-        *bytes = (size_t)(summary->file_bytes - footer_start(summary));
+        *bytes = (size_t)(summary->file_bytes - summary->log_end);
         built = aul_alloc_zero(disk, *bytes);
     }
     if (built) {
-        u64 start = footer_start(summary), commits_at = commits_start(summary) - start,
-            fences_at = fences_start(summary) - start;
-        write_blocks(segment, built, start, sorted, part->entry_count, AUL_RUN_ENTRIES,
-                     sizeof *sorted);
-        write_blocks(segment, built + commits_at, start + commits_at, part->commits,
-                     part->commit_count, AUL_RUN_COMMITS, sizeof *part->commits);
+        u64 end = summary->log_end, start = footer_start(summary), commits = commits_start(summary),
+            fences_at = fences_start(summary) - end;
+        write_blocks(segment, built + (start - end), start, sorted, part->entry_count,
+                     AUL_RUN_ENTRIES, sizeof *sorted);
+        write_blocks(segment, built + (commits - end), commits, part->commits, part->commit_count,
+                     AUL_RUN_COMMITS, sizeof *part->commits);
         write_fences(built + fences_at, sorted, part);
         u64 trailer_at = *bytes - AUL_TRAILER_BYTES;
         write_trailer(segment, summary, built + trailer_at,
@@ -178,7 +178,7 @@ int aul_run_build(aul_disk *disk, const aul_segment *segment, const aul_part *pa
     }
     aul_release(disk, sorted);
     aul_release(disk, scratch);
-    *footer = built;
+    *rest = built;
     return built ? AUL_OK : AUL_NO_MEMORY;
 }
 
@@ -287,9 +287,8 @@ static int read_fences(aul_files *files, aul_segment *segment, aul_fences **out,
     return status;
 }
 
-/* Refuses a segment that needs a feature which this build does not know: its header says so. That
- * the header is damaged is for verify to tell, the trailer vouches for what is read. */
-static int check_features(aul_files *files, aul_segment *segment, aul_error *error) {
+/* That the header is damaged is for verify to tell, the trailer vouches for what is read. */
+int aul_run_check_features(aul_files *files, aul_segment *segment, aul_error *error) {
     u8 block[AUL_BLOCK];
     aul_segment header = {.file = -1};
     aul_error failure = {0};
@@ -305,7 +304,7 @@ int aul_run_load(aul_files *files, aul_segment *segment, const aul_fences **out,
     if (!fences) {
         /* The trailer is checked once more here: it is what vouches for the fences' checksum. */
         aul_summary summary;
-        int status = check_features(files, segment, error);
+        int status = aul_run_check_features(files, segment, error);
         if (!status) status = aul_run_read_trailer(files, segment, &summary, error);
         if (!status && memcmp(&summary, &segment->summary, sizeof summary) != 0)
             status = aul_fail_at(error, AUL_CORRUPT, segment->name, summary.file_bytes,

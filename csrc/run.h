@@ -1,6 +1,6 @@
 /* run.h: the footer of a sealed segment: an index run, the commits, the truncates and a trailer.
  *
- * The footer begins at the frames' end, rounded up to 4,096, and ends the file:
+ * The footer begins at the frames' end, rounded up to 4,096 (zeros lie between), and ends the file:
  *   index blocks   4,096 bytes each: u32 crc, u32 count, u64 zero, then up to 170 entries of 24
  *   bytes by (page, LSN):
  *                  u64 page << 8 | flags, u64 LSN, u32 offset of the record, u32 bytes of the
@@ -28,15 +28,18 @@
 /* Size of the footer for so many entries, at most. */
 u64 aul_run_footer_bytes(u64 entries, u64 commits, u64 truncates);
 
-/* Builds the footer of a full, durable segment from its part; fills in `summary` (whose log_end,
- * last_lsn, whole_crc, last_time_ns, end_pages and last_commit the caller has set). *footer is
- * for the caller to release. */
+/* Builds what follows the frames of a full, durable segment, from its part: zeros up to the footer,
+ * and the footer; fills in `summary` (whose log_end, last_lsn, whole_crc, last_time_ns, end_pages
+ * and last_commit the caller has set). *rest is for the caller to release. */
 int aul_run_build(aul_disk *disk, const aul_segment *segment, const aul_part *part,
-                  aul_summary *summary, u8 **footer, size_t *bytes);
+                  aul_summary *summary, u8 **rest, size_t *bytes);
 
 /* Reads and checks a trailer. AUL_CORRUPT when the file has none: it is not sealed. */
 int aul_run_read_trailer(aul_files *files, aul_segment *segment, aul_summary *summary,
                          aul_error *error);
+
+/* Refuses a segment that needs a feature which this build does not know: its header says so. */
+int aul_run_check_features(aul_files *files, aul_segment *segment, aul_error *error);
 
 /* Loads the fences and truncates, once. */
 int aul_run_load(aul_files *files, aul_segment *segment, const aul_fences **fences,

@@ -3,6 +3,7 @@
  * The frames of a segment are read and checked down to each record; from them the index is built
  * a second time, and for a sealed segment the whole footer, which has to be the one on disk to
  * the last byte. Memory is that of one segment's index, whatever the volume's size. */
+#include <errno.h>
 #include <stdio.h>
 
 #include "store.h"
@@ -32,10 +33,12 @@ static void add_problem(aul_verification *v, const aul_segment *segment, u64 off
                 offset, lsn, "%s", what);
 }
 
-/* Damage becomes a problem; any other failure ends the verification. */
+/* Damage becomes a problem, what the disk cannot read too: there may be more in other segments. Any
+ * other failure ends the verification. */
 static int note_failure(aul_verification *v, const aul_segment *segment, int status,
                         const aul_error *failure, aul_error *error) {
-    if (status == AUL_CORRUPT || status == AUL_FORMAT) {
+    bool unreadable = status == AUL_IO && failure->os_errno == EIO;
+    if (status == AUL_CORRUPT || status == AUL_FORMAT || unreadable) {
         add_problem(v, segment, failure->offset, failure->lsn, failure->text);
         return AUL_OK;
     }
@@ -106,6 +109,7 @@ static int rebuild(aul_verification *v, aul_segment *segment, aul_part *part, au
 static int check_frames(aul_verification *v, aul_segment *segment, int file, u64 end, u64 last_lsn,
                         aul_part *part, bool *whole, aul_error *error) {
     aul_scan before = v->scan;
+    aul_error failure = {0};
     bool had = v->scanning;
     v->scanning = false;
     int status =
@@ -114,26 +118,26 @@ static int check_frames(aul_verification *v, aul_segment *segment, int file, u64
     if (status) return status;
     v->scanning = true;
     u64 problems = v->report.problems;
-    while (v->scan.next_lsn <= last_lsn && !(status = aul_scan_next(&v->scan, error))) {
+    while (v->scan.next_lsn <= last_lsn && !(status = aul_scan_next(&v->scan, &failure))) {
         check_records(v, segment);
         if (!v->scan.in_batch) check_batch(v, segment);
         status = rebuild(v, segment, part, error);
         if (status) return status;
     }
-    if (status == AUL_CORRUPT || status == AUL_END) {
-        add_problem(v, segment, v->scan.offset, v->scan.next_lsn, "a frame is damaged or missing");
-        v->scan.in_batch = v->state_known = false;
-        status = AUL_OK;
-    }
+    if (status == AUL_CORRUPT || status == AUL_END)
+        status = aul_fail_at(&failure, AUL_CORRUPT, segment->name, v->scan.offset, v->scan.next_lsn,
+                             "a frame is damaged or missing");
+    if (status) v->scan.in_batch = v->state_known = false;
+    status = note_failure(v, segment, status, &failure, error);
     *whole = v->report.problems == problems;
     return status;
 }
 
 static int read_at(aul_verification *v, aul_segment *segment, u8 *to, size_t bytes, u64 offset,
-                   bool *short_file, aul_error *error) {
+                   bool *missing, aul_error *error) {
     aul_error failure = {0};
     int status = aul_files_read(&v->store->files, segment, to, bytes, offset, &failure);
-    *short_file = status == AUL_CORRUPT;
+    *missing = status != AUL_OK;
     return note_failure(v, segment, status, &failure, error);
 }
 
@@ -142,28 +146,27 @@ static int check_whole_crc(aul_verification *v, aul_segment *segment, aul_error 
     if (!buffer) return aul_fail(error, AUL_NO_MEMORY, "no memory to verify %s", segment->name);
     u32 crc = 0;
     int status = AUL_OK;
-    bool short_file = false;
-    for (u64 at = 0; at < segment->summary.log_end && !status && !short_file;
-         at += AUL_SCAN_BYTES) {
+    bool missing = false;
+    for (u64 at = 0; at < segment->summary.log_end && !status && !missing; at += AUL_SCAN_BYTES) {
         size_t step = (size_t)aul_min(AUL_SCAN_BYTES, segment->summary.log_end - at);
-        status = read_at(v, segment, buffer, step, at, &short_file, error);
-        if (!status && !short_file) crc = aul_crc32c(crc, buffer, step);
+        status = read_at(v, segment, buffer, step, at, &missing, error);
+        if (!status && !missing) crc = aul_crc32c(crc, buffer, step);
     }
     aul_release(v->store->disk, buffer);
-    if (!status && !short_file && !aul_crc_fits((u32)segment->summary.whole_crc, crc))
+    if (!status && !missing && !aul_crc_fits((u32)segment->summary.whole_crc, crc))
         add_problem(v, segment, 0, segment->first_lsn,
                     "the checksum of the whole segment is wrong");
     return status;
 }
 
-/* The footer built from the frames against the one on disk. */
+/* What follows the frames, built from them, against what is on disk. */
 static int check_footer(aul_verification *v, aul_segment *segment, const aul_part *part,
                         aul_error *error) {
     aul_disk *disk = v->store->disk;
     aul_summary summary = segment->summary;
     u8 *built = NULL, *found = NULL;
     size_t bytes = 0;
-    bool short_file = false;
+    bool missing = false;
     int status = aul_run_build(disk, segment, part, &summary, &built, &bytes);
     if (!status && !(found = aul_alloc(disk, bytes))) status = AUL_NO_MEMORY;
     if (status) status = aul_fail(error, status, "no memory to verify %s", segment->name);
@@ -171,13 +174,16 @@ static int check_footer(aul_verification *v, aul_segment *segment, const aul_par
         add_problem(v, segment, summary.log_end, segment->first_lsn,
                     "the index run has another size than its records need");
     } else if (!status) {
-        status = read_at(v, segment, found, bytes, summary.file_bytes - bytes, &short_file, error);
-        size_t at = 0;
-        bool differ = !status && !short_file && memcmp(built, found, bytes) != 0;
-        while (differ && built[at] == found[at]) at++;
-        if (differ)
-            add_problem(v, segment, summary.file_bytes - bytes + at, segment->first_lsn,
-                        "the index run differs from the records that it lists");
+        status = read_at(v, segment, found, bytes, summary.log_end, &missing, error);
+        if (!status && !missing && memcmp(built, found, bytes) != 0) {
+            size_t at = 0;
+            while (built[at] == found[at]) at++;
+            u64 offset = summary.log_end + at;
+            bool behind = offset < aul_round_up(summary.log_end, AUL_BLOCK);
+            add_problem(v, segment, offset, segment->first_lsn,
+                        behind ? "there is something between the frames and the index run"
+                               : "the index run differs from the records that it lists");
+        }
         v->report.index_entries += part->entry_count;
     }
     aul_release(disk, built);
@@ -208,9 +214,9 @@ static void check_part(aul_verification *v, aul_segment *segment, const aul_part
 
 static int check_header(aul_verification *v, aul_segment *segment, aul_error *error) {
     u8 block[AUL_BLOCK], expected[AUL_BLOCK];
-    bool short_file;
-    int status = read_at(v, segment, block, AUL_BLOCK, 0, &short_file, error);
-    if (status || short_file) return status;
+    bool missing;
+    int status = read_at(v, segment, block, AUL_BLOCK, 0, &missing, error);
+    if (status || missing) return status;
     aul_segment found = {.previous_lsn = 0};
     aul_error failure = {0};
     status = aul_segment_decode_header(block, &found, &failure);

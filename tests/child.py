@@ -414,8 +414,8 @@ def failing_after_os(path: str) -> None:
 
 
 def failing_reads(path: str) -> None:
-    """Opens with a small cache; says how reading 64 pages goes, while reads of the log fail and
-    afterwards.
+    """Opens with a small cache; says how reading 64 pages and verifying goes, while reads of a
+    segment fail and afterwards.
     """
     db = aurolog.open(path, cache_bytes=16 * 4096)
     say("ready")
@@ -427,6 +427,8 @@ def failing_reads(path: str) -> None:
     for _ in range(2):
         sys.stdin.readline()
         say("reads", name_of(read_all))
+        report = db.verify()
+        say("verified", report.segments, *sorted({x.file for x in report.problems}))
     say("close", name_of(db.close))
 
 

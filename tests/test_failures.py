@@ -355,9 +355,13 @@ def test_a_slow_disk_never_mixes_a_spare_with_the_log(path: Path) -> None:
 
 
 def test_a_read_that_fails_says_so_and_is_no_zeros(path: Path) -> None:
+    """And verifying goes on with the other segments."""
     need_strace()
     with aurolog.open(path) as db, db.transaction() as tx:
         tx.apply([("image", page, bytes([page + 1]) * 4096) for page in range(64)])
+    with aurolog.open(path) as db, db.transaction() as tx:
+        tx.write(0, 0, b"another segment")
+        tx.write(0, 0, bytes([1]) * 15)
     with Child("failing_reads", path) as child:
         assert child.line() == "ready"
         calls = "pread64,preadv,preadv2,read"
@@ -372,8 +376,10 @@ def test_a_read_that_fails_says_so_and_is_no_zeros(path: Path) -> None:
         ):
             child.say("reads fail from now on")
             assert child.line() == "reads StorageError"
+            assert child.line() == f"verified 2 {_biggest(path).name}"
         child.say("reads work again")
         assert child.line() == "reads none"
+        assert child.line() == "verified 2"
         assert child.line() == "close none"
         assert child.end() == 0
 

@@ -186,14 +186,13 @@ def test_a_newer_segment_is_refused(volume: Path, offset: int, data: bytes) -> N
 @pytest.mark.parametrize(
     ("offset", "data"), [(12, struct.pack("<I", 2)), (16, struct.pack("<Q", 1 << 63))]
 )
+@pytest.mark.parametrize("read_only", [False, True])
 def test_a_newer_sealed_segment_is_refused_when_it_is_first_read(
-    volume: Path, offset: int, data: bytes
+    volume: Path, offset: int, data: bytes, read_only: bool
 ) -> None:
-    """A read-only open looks for the newest commit at once; a writer has it from the manifest."""
+    """Opening needs only what the manifest says of it."""
     _patched_segment(volume, offset, data)
-    with pytest.raises(aurolog.FormatError, match="newer aurolog"):
-        aurolog.open(volume, read_only=True)
-    with aurolog.open(volume) as db:
+    with aurolog.open(volume, read_only=read_only) as db:
         for read in (
             lambda db: db[0],
             lambda db: db.read_many(range(3)),
