@@ -6,6 +6,8 @@
 #   make test PYTHON=/usr/bin/python3.13    another Python (remove the old .venv, or name a new one)
 #   make test VENV=/tmp/fresh               another environment
 #   make test ARGS='-k recovery -x'         arguments for pytest; likewise for demo, bench and sanitize
+#   make flips SHARE=3 SHARES=20            one of twenty parts of it; TIME=600 goes on with other
+#                                           seeds
 #   make model TIME=600 SEED=7              seconds, first seed
 #   make crash TIME=600 SEED=7              seconds, first seed; PROGRAMS=1 repeats one, SIZE=40 has
 #                                           longer ones, BUG=2 seeds a bug,
@@ -34,7 +36,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 
 	$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& echo $(python))) python3)
 
-.PHONY: help demo test crash seeded-bugs call-failures model fuzz fuzz-keep fuzz-corpus \
+.PHONY: help demo test crash seeded-bugs flips call-failures model fuzz fuzz-keep fuzz-corpus \
 	fuzz-coverage test-tools check lint layout types warnings format bench bench-smoke \
 	sanitize wheel clean
 .NOTPARALLEL:
@@ -50,6 +52,7 @@ help:
 	@echo 'make fuzz         feed the engine with what no engine would write; needs clang'
 	@echo 'make fuzz-corpus  run the inputs that fuzzing has found worth keeping'
 	@echo 'make test-tools   install what the tests need besides Python, a C compiler and make'
+	@echo 'make flips        flip every bit of small volumes, and do them larger damage'
 	@echo 'make check        linters, layout, strict types, a build without warnings'
 	@echo 'make format       bring Python and C into the layout that `make check` wants'
 	@echo 'make bench        compare with other engines (half an hour); writes docs/benchmarks.md'
@@ -98,6 +101,25 @@ $(CRASH_DIR)/crash: $(CRASH_FILES) $(CRASH_HEADERS)
 $(CRASH_DIR)/crash-bugs: $(CRASH_FILES) $(CRASH_HEADERS)
 	@mkdir -p $(@D)
 	$(CRASH_CC) -DAUL_SEEDED_BUGS $(CRASH_FILES) -o $@
+
+# Every bit flips (docs/testing.md): the engine with smaller segments still, and the campaign's model.
+# All damage to the volumes of one seed; where TIME is given, other seeds too until it is over.
+FLIPS_TIME = $(if $(filter file,$(origin TIME)),0,$(TIME))
+SHARE ?= 0
+SHARES ?= 1
+
+FLIPS_DIR = build/flips$(if $(SANITIZE),-sanitized)
+FLIPS_CC = $(subst crash/small.h,flips/smaller.h,$(CRASH_CC))
+FLIPS_FILES := $(filter-out csrc/crash/crash.c,$(CRASH_FILES)) $(wildcard csrc/flips/*.c)
+FLIPS_HEADERS := $(CRASH_HEADERS) $(wildcard csrc/flips/*.h)
+FLIPS_RUN = --commit "$$(git describe --always --dirty 2>/dev/null || echo unknown)"
+
+flips: $(FLIPS_DIR)/flips
+	$< --time $(FLIPS_TIME) --seed $(SEED) --share $(SHARE) --shares $(SHARES) $(FLIPS_RUN) $(ARGS)
+
+$(FLIPS_DIR)/flips: $(FLIPS_FILES) $(FLIPS_HEADERS)
+	@mkdir -p $(@D)
+	$(FLIPS_CC) $(FLIPS_FILES) -o $@
 
 # Random programs of the public API (docs/testing.md), EXAMPLES for each seed from SEED on, until the
 # time is over. One that fails is printed, and how to repeat it.

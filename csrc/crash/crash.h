@@ -149,8 +149,9 @@ int aul_crash_open_damaged(aul_crash_run *run, aul_simdisk *image, const aul_mod
 
 /* crash_check.c. With `may_fail`, reads may fail, but never be wrong. */
 bool aul_crash_check(aul_crash_run *run, aul_store *store, const aul_model *model, bool may_fail);
-/* The same of every commit: length, time, versions, the log, the pages that it changed or
- * `every_page`, and a view from its middle. run->excused counts the failures. */
+/* The same of every commit: length, time, the log, the pages that it changed, and a view from its
+ * middle; the versions of some pages; with `every_page` all pages of all. run->excused counts the
+ * failures. */
 bool aul_crash_check_all(aul_crash_run *run, aul_store *store, const aul_model *model,
                          bool every_page, bool may_fail);
 bool aul_crash_check_view(aul_crash_run *run, aul_store *store, const aul_view *view,

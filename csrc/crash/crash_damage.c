@@ -72,6 +72,7 @@ u64 aul_crash_witnessed(const aul_simdisk *disk, const aul_model *model) {
         }
         free(bytes);
     }
+    if (highest >= model->required) return highest; /* more is never asked for */
     for (size_t i = 0; (path = aul_simdisk_name(disk, i, &size)); i++) {
         u8 *bytes = is_log_file(path) ? read_file(disk, path, size) : NULL;
         if (bytes) highest = aul_max(highest, witnessed_by(bytes, size, epoch, model));
