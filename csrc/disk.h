@@ -52,10 +52,6 @@ struct aul_disk {
     bool (*is_locked)(void *context, int file); /* by another process */
     int (*identity)(void *context, const char *path, u64 *device, u64 *inode);
     int (*self)(void *context, aul_lock_holder *self);
-    /* A shared word of a file, seen by other processes at once. The one memory map; no data
-     * lives in it. */
-    int (*map_word)(void *context, int file, u64 offset, _Atomic u64 **word);
-    void (*unmap_word)(void *context, _Atomic u64 *word);
 
     u64 (*now)(void *context);       /* nanoseconds since the Unix epoch */
     u64 (*monotonic)(void *context); /* nanoseconds, never back */

@@ -213,22 +213,6 @@ static int posix_self(void *context, aul_lock_holder *self) {
     return 0;
 }
 
-static int posix_map_word(void *context, int file, u64 offset, _Atomic u64 **word) {
-    (void)context;
-    u8 *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    if (page == MAP_FAILED) return errno;
-#if defined(__linux__)
-    madvise(page, 4096, MADV_DONTFORK); /* in a child it would keep the file, and its lock, open */
-#endif
-    *word = (_Atomic u64 *)(void *)(page + offset);
-    return 0;
-}
-
-static void posix_unmap_word(void *context, _Atomic u64 *word) {
-    (void)context;
-    munmap((void *)((uintptr_t)word & ~(uintptr_t)4095), 4096);
-}
-
 static int posix_random(void *context, void *buffer, size_t bytes) {
     (void)context;
 #if defined(__linux__)
@@ -282,8 +266,6 @@ aul_disk *aul_disk_posix(void) {
         .is_locked = posix_is_locked,
         .identity = posix_identity,
         .self = posix_self,
-        .map_word = posix_map_word,
-        .unmap_word = posix_unmap_word,
         .now = posix_now,
         .monotonic = posix_monotonic,
         .random = posix_random,

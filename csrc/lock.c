@@ -7,8 +7,10 @@
  * descriptor. A forked child closes its copies at once: they would keep the lock.
  *
  * LOCK, one block: 0 "AULLOCK1", 8 u64 pid, 16 u64 since, 24 host (64 bytes), 88 volume id (16
- * bytes), 104 u64 epoch, 112 u64 durable LSN: the word that the writer keeps up to date through
- * a shared mapping, only ever after the sync that made it true. */
+ * bytes), 104 u64 epoch, 112 u64 durable LSN: the word that the writer keeps up to date, only ever
+ * after the sync that made it true, 120 u64 its complement, for it is read while it is written.
+ * It is written, not mapped: where a disk fails, or is full, a write says so, while a store into
+ * a mapping ends the process. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -16,6 +18,8 @@
 
 #define MAGIC "AULLOCK1"
 #define WORD_AT 112
+#define WORD_TRIES \
+    100 /* it is there in part for an instant only, but for a writer that died in it */
 #define LOCK_BYTES 4096
 #define VOLUMES_MAX 4096 /* open for writing in one process */
 
@@ -23,7 +27,6 @@ typedef struct {
     u64 device, inode;
     aul_disk *disk;
     int file;
-    _Atomic u64 *word; /* the durable LSN, mapped */
     bool used;
     aul_lock_holder holder;
 } slot;
@@ -118,7 +121,6 @@ static int take_file(aul_store *store, slot *mine, aul_error *error) {
     if (!failed && size < LOCK_BYTES) failed = aul_disk_allocate(disk, mine->file, LOCK_BYTES);
     if (!failed) failed = aul_disk_write(disk, mine->file, who, sizeof who, 8);
     if (!failed) failed = aul_disk_write(disk, mine->file, MAGIC, 8, 0);
-    if (!failed) failed = disk->map_word(disk->context, mine->file, WORD_AT, &mine->word);
     if (!failed) return AUL_OK;
     disk->close(disk->context, mine->file);
     return aul_fail_os(error, failed, "taking the volume's lock", path);
@@ -153,8 +155,7 @@ int aul_lock_take(aul_store *store, aul_error *error) {
 void aul_lock_drop(aul_store *store) {
     slot *mine = store->lock_slot;
     if (!mine) return;
-    store->log.shared_durable = NULL;
-    store->disk->unmap_word(store->disk->context, mine->word);
+    store->log.tells_durable = false;
     pthread_mutex_lock(&registry_lock);
     store->disk->unlock(store->disk->context, mine->file);
     store->disk->close(store->disk->context, mine->file);
@@ -163,26 +164,49 @@ void aul_lock_drop(aul_store *store) {
     store->lock_slot = NULL;
 }
 
+static void put_word(u8 *to, u64 lsn) {
+    put64(to, lsn);
+    put64(to + 8, ~lsn);
+}
+
 int aul_lock_publish(aul_store *store, aul_error *error) {
     slot *mine = store->lock_slot;
-    u8 which[24];
+    u8 which[40];
     memcpy(which, store->manifest.volume_id, AUL_ID_BYTES);
     put64(which + 16, store->epoch);
+    put_word(which + 24, atomic_load(&store->log.durable));
     int failed = aul_disk_write(store->disk, mine->file, which, sizeof which, 88);
     if (failed) return aul_fail_os(error, failed, "writing the lock file", store->path);
     /* Only now: under an older epoch the word would speak of LSNs that its log does not have. */
     pthread_mutex_lock(&store->log.lock);
-    atomic_store(mine->word, atomic_load(&store->log.durable));
-    store->log.shared_durable = mine->word;
+    store->log.tells_durable = true;
     pthread_mutex_unlock(&store->log.lock);
     return AUL_OK;
+}
+
+void aul_lock_tell_durable(aul_store *store, u64 lsn) {
+    const slot *mine = store->lock_slot;
+    u8 word[16];
+    put_word(word, lsn);
+    aul_disk_write(store->disk, mine->file, word, sizeof word, WORD_AT);
+}
+
+/* The block, its word whole. */
+static int read_block(aul_disk *disk, int file, u8 block[LOCK_BYTES]) {
+    for (int i = 0; i < WORD_TRIES; i++) {
+        size_t done = 0;
+        memset(block, 0, LOCK_BYTES);
+        int failed = aul_disk_read(disk, file, block, LOCK_BYTES, 0, &done);
+        if (failed || get64(block + WORD_AT) == ~get64(block + WORD_AT + 8)) return failed;
+    }
+    put64(block + WORD_AT, 0);
+    return 0;
 }
 
 int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *error) {
     aul_disk *disk = store->disk;
     u64 device, inode;
     u8 block[LOCK_BYTES] = {0};
-    size_t done = 0;
     *lsn = 0;
     *alive = false;
     int failed = disk->identity(disk->context, store->path, &device, &inode);
@@ -190,7 +214,7 @@ int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *er
     pthread_mutex_lock(&registry_lock);
     slot *writer = find(device, inode);
     if (writer) {
-        failed = aul_disk_read(disk, writer->file, block, sizeof block, 0, &done);
+        failed = read_block(disk, writer->file, block);
         *alive = true;
     } else {
         char path[AUL_PATH_BYTES];
@@ -198,7 +222,7 @@ int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *er
         snprintf(path, sizeof path, "%s/LOCK", store->path);
         failed = disk->open(disk->context, path, 0, &file);
         if (!failed) {
-            failed = aul_disk_read(disk, file, block, sizeof block, 0, &done);
+            failed = read_block(disk, file, block);
             *alive = disk->is_locked(disk->context, file);
             disk->close(disk->context, file);
         } else if (failed == ENOENT) {

@@ -275,9 +275,9 @@ static int sync_logged(aul_store *store) {
     int failed = 0;
     if (!status && target > atomic_load(&log->durable)) {
         bool new_names = false;
-        if (AUL_SEEDED(WORD_BEFORE_SYNC) && log->shared_durable)
-            atomic_store(log->shared_durable, target);
+        bool tells = log->tells_durable;
         pthread_mutex_unlock(&log->lock);
+        if (AUL_SEEDED(WORD_BEFORE_SYNC) && tells) aul_lock_tell_durable(store, target);
         for (aul_segment *segment = head; !failed; segment = segment->next) {
             u64 written = segment == last ? last_written : segment->written;
             bool unsynced = segment->synced < written && !AUL_SEEDED(ACKNOWLEDGED_UNSYNCED);
@@ -296,6 +296,7 @@ static int sync_logged(aul_store *store) {
                 segment->name_unsynced = false;
                 if (segment == last) break;
             }
+        if (!failed && tells) aul_lock_tell_durable(store, target);
         pthread_mutex_lock(&log->lock);
         if (AUL_SEEDED(TARGET_AFTER_SYNC)) target = log->written;
         if (failed) {
@@ -305,8 +306,6 @@ static int sync_logged(aul_store *store) {
             log->durable_bytes = target_bytes;
             atomic_store(&log->durable, target);
             raise_visible(log, target);
-            if (log->shared_durable)
-                atomic_store_explicit(log->shared_durable, target, memory_order_release);
         }
     }
     log->syncing = false;

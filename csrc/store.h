@@ -87,7 +87,7 @@ typedef struct {
     bool spare_ready, spare_taken; /* taken: on its way to become a segment, its name in use */
 
     _Atomic u64 durable, visible;
-    _Atomic u64 *shared_durable; /* the word in the lock file that followers read */
+    bool tells_durable; /* the lock file has this session's epoch, and so its durable word */
     _Atomic u64 commits, records, bytes;
 } aul_log;
 
@@ -156,8 +156,11 @@ int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error);
 /* lock.c: the volume's lock: one writer per machine and process. */
 int aul_lock_take(aul_store *store, aul_error *error);
 void aul_lock_drop(aul_store *store);
-/* Tells followers which epoch the shared durable LSN belongs to. */
+/* Tells followers the durable LSN, and which epoch it belongs to. */
 int aul_lock_publish(aul_store *store, aul_error *error);
+/* Tells them what is durable now, under the turn at syncing. Where it cannot be written they go on
+ * seeing what they saw, until a later one is told: nothing that was promised depends on it. */
+void aul_lock_tell_durable(aul_store *store, u64 lsn);
 /* The durable LSN that the writer, or the last one, has told; 0 when there is none. */
 int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *error);
 

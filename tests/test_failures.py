@@ -285,6 +285,19 @@ def test_a_failed_write_ends_writing_and_loses_nothing_acknowledged(path: Path) 
         assert db.verify().ok
 
 
+def test_no_file_of_a_volume_is_mapped(path: Path) -> None:
+    """A store into a mapping of a file whose disk has failed ends the process, and says nothing."""
+    if not os.path.exists("/proc/self/maps"):
+        pytest.skip("no /proc/self/maps: what a process has mapped is NOT looked at here")
+    with aurolog.open(path) as db:
+        for _ in range(3):
+            with db.transaction() as tx:
+                tx.write(0, 0, b"x")
+        with aurolog.open(path, read_only=True) as other:
+            assert other[0][:1] == b"x"
+            assert str(path) not in Path("/proc/self/maps").read_text(encoding="utf-8")
+
+
 def test_an_interrupted_or_short_write_is_finished(path: Path) -> None:
     """EINTR and short results are no failures: the call goes on where it stopped."""
     need_strace()

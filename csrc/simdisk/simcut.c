@@ -111,7 +111,6 @@ static void cut_power(aul_simdisk *disk, aul_sim_cut cut, aul_random *random, au
 aul_simdisk *aul_simdisk_cut(aul_simdisk *disk, aul_sim_cut cut, u64 seed) {
     aul_simdisk *image = aul_simdisk_new(seed);
     aul_random random = {aul_mix(seed)};
-    aul_sim_note_words(disk);
     image->order = disk->order;
     image->inodes = disk->inodes;
     image->time = disk->time;

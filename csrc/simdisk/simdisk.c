@@ -8,7 +8,7 @@
 
 #include "simdisk_inside.h"
 
-#define LOCK_CHANGES_MAX 6 /* the mapped word is never synced */
+#define LOCK_CHANGES_MAX 6 /* the durable word is never synced */
 #define TICK_NS 1000u
 
 #define CHANGES                                                                             \
@@ -34,19 +34,6 @@ static void trace_path(aul_simdisk *disk, const char *path) {
     trace(disk, hash);
 }
 
-void aul_sim_note_words(aul_simdisk *disk) {
-    for (int i = 0; i < AUL_SIM_WORDS; i++) {
-        aul_sim_word *word = &disk->words[i];
-        u64 value = word->file ? atomic_load(&word->value) : 0;
-        if (!word->file || value == word->noted) continue;
-        word->noted = value;
-        u8 bytes[8];
-        put64(bytes, value);
-        aul_sim_file_write(word->file, bytes, sizeof bytes, word->offset, ++disk->order);
-        aul_sim_file_bound_pending(word->file, LOCK_CHANGES_MAX);
-    }
-}
-
 /* Whether the fault strikes this call. */
 static bool strikes(aul_simdisk *disk, aul_sim_call call) {
     aul_sim_fault *fault = &disk->fault;
@@ -62,7 +49,6 @@ static bool strikes(aul_simdisk *disk, aul_sim_call call) {
 
 /* Begins a call: 0, or the errno value or AUL_FAULT_… that it is to have. */
 static int enter(aul_simdisk *disk, aul_sim_call call, const char *path) {
-    aul_sim_note_words(disk);
     if (disk->observer && (CHANGES & 1u << call))
         disk->observer(disk->observer_argument, call, path);
     disk->time += TICK_NS;
@@ -123,7 +109,6 @@ static int sim_open(void *context, const char *path, int flags, int *file) {
 static int sim_close(void *context, int handle) {
     aul_simdisk *disk = of(context);
     aul_sim_file *file = file_of(disk, handle);
-    aul_sim_note_words(disk);
     if (file->locked_by == handle) file->locked_by = -1;
     disk->handles[handle].file = NULL;
     disk->open_handles--;
@@ -313,7 +298,7 @@ static int sim_list(void *context, const char *path, int (*name)(void *argument,
     return failed;
 }
 
-/* Locks, and the word */
+/* Locks */
 
 static int sim_lock(void *context, int handle) {
     aul_simdisk *disk = of(context);
@@ -358,38 +343,6 @@ static int sim_self(void *context, aul_lock_holder *self) {
     return 0;
 }
 
-static int sim_map_word(void *context, int handle, u64 offset, _Atomic u64 **word) {
-    aul_simdisk *disk = of(context);
-    int failed = enter(disk, AUL_SIM_OTHER, disk->handles[handle].path);
-    if (failed > 0) return failed;
-    aul_sim_file *file = file_of(disk, handle);
-    for (int i = 0; i < AUL_SIM_WORDS; i++) {
-        aul_sim_word *mapped = &disk->words[i];
-        if (mapped->file) continue;
-        u8 bytes[8] = {0};
-        aul_sim_file_read(file, bytes, sizeof bytes, offset);
-        mapped->noted = get64(bytes);
-        atomic_store(&mapped->value, mapped->noted);
-        mapped->file = file;
-        mapped->offset = offset;
-        file->references++;
-        *word = &mapped->value;
-        return 0;
-    }
-    return ENOMEM;
-}
-
-static void sim_unmap_word(void *context, _Atomic u64 *word) {
-    aul_simdisk *disk = of(context);
-    aul_sim_note_words(disk);
-    for (int i = 0; i < AUL_SIM_WORDS; i++) {
-        aul_sim_word *mapped = &disk->words[i];
-        if (&mapped->value != word || !mapped->file) continue;
-        aul_sim_file_unref(mapped->file);
-        mapped->file = NULL;
-    }
-}
-
 /* Clock, randomness, memory */
 
 static u64 sim_now(void *context) { return of(context)->time += TICK_NS; }
@@ -432,8 +385,6 @@ aul_simdisk *aul_simdisk_new(u64 seed) {
 void aul_simdisk_free(aul_simdisk *disk) {
     for (int i = 0; i < AUL_SIM_HANDLES; i++)
         if (disk->handles[i].file) aul_sim_file_unref(disk->handles[i].file);
-    for (int i = 0; i < AUL_SIM_WORDS; i++)
-        if (disk->words[i].file) aul_sim_file_unref(disk->words[i].file);
     for (size_t i = 0; i < disk->naming_count; i++) aul_sim_file_unref(disk->namings[i].file);
     free(disk->namings);
     aul_sim_names_free(&disk->now);
@@ -465,8 +416,6 @@ aul_disk aul_simdisk_table(aul_simdisk *disk, u32 process) {
                       .is_locked = sim_is_locked,
                       .identity = sim_identity,
                       .self = sim_self,
-                      .map_word = sim_map_word,
-                      .unmap_word = sim_unmap_word,
                       .now = sim_now,
                       .monotonic = sim_now,
                       .random = sim_random,

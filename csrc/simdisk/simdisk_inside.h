@@ -8,7 +8,6 @@
 
 #define AUL_SIM_PATH 64
 #define AUL_SIM_HANDLES 64
-#define AUL_SIM_WORDS 8
 
 typedef struct {
     char path[AUL_SIM_PATH];
@@ -35,13 +34,6 @@ typedef struct {
     u32 process;
 } aul_sim_view;
 
-typedef struct {
-    _Atomic u64 value; /* first: the table hands out its address */
-    u64 noted;
-    aul_sim_file *file; /* owned; NULL: free */
-    u64 offset;
-} aul_sim_word;
-
 struct aul_simdisk {
     u64 id, order, inodes, time, trace;
     aul_random random;
@@ -53,7 +45,6 @@ struct aul_simdisk {
         aul_sim_file *file; /* owned; NULL: free */
         char path[AUL_SIM_PATH];
     } handles[AUL_SIM_HANDLES];
-    aul_sim_word words[AUL_SIM_WORDS];
     u64 open_handles, memory;
     aul_sim_observer *observer;
     void *observer_argument;
@@ -80,8 +71,5 @@ void aul_sim_add_naming(aul_simdisk *disk, aul_sim_naming_kind kind, const char 
  * not forgotten, as data is: names and sizes go through a file system's journal, and where that
  * fails no later sync succeeds. */
 void aul_sim_sync_names(aul_simdisk *disk, const char *directory, bool fails);
-
-/* simdisk.c: gives the words that were mapped and changed meanwhile to their files. */
-void aul_sim_note_words(aul_simdisk *disk);
 
 #endif
