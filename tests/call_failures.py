@@ -53,7 +53,7 @@ DOUBTFUL = {"open", "read", "write", "sync", "allocate", "truncate", "rename", "
 }
 #: of a full disk: what needs space there
 SPACE = {"write", "allocate", "truncate", "make_directory", "rename"}
-NO_FAILURE = {"unmap_word", "free_memory"}
+NO_FAILURE = {"free_memory"}
 MEMORY = {"allocate_memory"}
 #: programs with threads of Python's
 UNSTEADY = {"awaited", "two_threads"}

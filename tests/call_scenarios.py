@@ -400,7 +400,7 @@ class Run:
     def leaks(self) -> None:
         """Nothing is open or in use."""
         now = count()
-        for what in ("files", "memory", "words"):
+        for what in ("files", "memory"):
             if getattr(now, what):
                 self.problem(f"{getattr(now, what)} {what} left")
         deadline = time.monotonic() + 5

@@ -49,4 +49,3 @@ def test_the_calls_of_an_ordinary_program_are_counted() -> None:
     for kind in ("open", "write", "sync", "sync_directory", "allocate", "rename", "unlink"):
         assert calls[kind] > 0, kind
     assert calls["allocate_memory"] == calls["free_memory"]
-    assert calls["map_word"] == calls["unmap_word"]

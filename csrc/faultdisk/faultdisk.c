@@ -32,20 +32,35 @@ typedef enum {
     IS_LOCKED,
     IDENTITY,
     SELF,
-    MAP_WORD,
-    UNMAP_WORD,
     RANDOM,
     ALLOCATE_MEMORY,
     FREE_MEMORY,
 } fault_kind;
 
-static const char *const kind_names[AUL_FAULT_KINDS] = {
-    "open",           "close",          "read",       "write",     "sync",
-    "open_directory", "sync_directory", "write_back", "allocate",  "free_space",
-    "truncate",       "size",           "rename",     "unlink",    "make_directory",
-    "list",           "lock",           "unlock",     "is_locked", "identity",
-    "self",           "map_word",       "unmap_word", "random",    "allocate_memory",
-    "free_memory"};
+static const char *const kind_names[AUL_FAULT_KINDS] = {"open",
+                                                        "close",
+                                                        "read",
+                                                        "write",
+                                                        "sync",
+                                                        "open_directory",
+                                                        "sync_directory",
+                                                        "write_back",
+                                                        "allocate",
+                                                        "free_space",
+                                                        "truncate",
+                                                        "size",
+                                                        "rename",
+                                                        "unlink",
+                                                        "make_directory",
+                                                        "list",
+                                                        "lock",
+                                                        "unlock",
+                                                        "is_locked",
+                                                        "identity",
+                                                        "self",
+                                                        "random",
+                                                        "allocate_memory",
+                                                        "free_memory"};
 
 aul_disk *aul_disk_system(void);
 
@@ -60,7 +75,7 @@ static stack_entry stacks[STACKS_MAX];
 static aul_fault fault;           /* set while no store works */
 static _Atomic bool armed, going; /* a fault is set; its first call has failed */
 static _Atomic u64 calls[AUL_FAULT_KINDS], bytes_moved[AUL_FAULT_KINDS], failed_calls;
-static _Atomic int64_t files_open, memory_used, words_mapped;
+static _Atomic int64_t files_open, memory_used;
 static _Atomic u64 time_passed;
 static aul_disk *system_disk;
 static uintptr_t module_start, module_end;
@@ -347,21 +362,6 @@ static int fault_self(void *context, aul_lock_holder *self) {
     return system_disk->self(context, self);
 }
 
-static int fault_map_word(void *context, int file, u64 offset, _Atomic u64 **word) {
-    int failed = STRIKE(MAP_WORD);
-    if (failed) return ERROR(failed);
-    passed(MAP_WORD, 0);
-    int status = system_disk->map_word(context, file, offset, word);
-    if (!status) atomic_fetch_add(&words_mapped, 1);
-    return status;
-}
-
-static void fault_unmap_word(void *context, _Atomic u64 *word) {
-    passed(UNMAP_WORD, 0);
-    atomic_fetch_sub(&words_mapped, 1);
-    system_disk->unmap_word(context, word);
-}
-
 static int fault_random(void *context, void *buffer, size_t bytes) {
     int failed = STRIKE(RANDOM);
     if (failed) return ERROR(failed);
@@ -415,8 +415,6 @@ __attribute__((constructor)) static void make_table(void) {
     disk.is_locked = fault_is_locked;
     disk.identity = fault_identity;
     disk.self = fault_self;
-    disk.map_word = fault_map_word;
-    disk.unmap_word = fault_unmap_word;
     disk.random = fault_random;
     disk.allocate_memory = fault_allocate_memory;
     disk.free_memory = fault_free_memory;
@@ -446,7 +444,6 @@ void aul_fault_count(aul_fault_counts *out) {
     }
     out->files = atomic_load(&files_open);
     out->memory = atomic_load(&memory_used);
-    out->words = atomic_load(&words_mapped);
     out->failed = atomic_load(&failed_calls);
 }
 
