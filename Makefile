@@ -36,9 +36,9 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 
 	$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& echo $(python))) python3)
 
-.PHONY: help demo test crash seeded-bugs flips call-failures model fuzz fuzz-keep fuzz-corpus \
-	fuzz-coverage test-tools check lint layout types warnings format bench bench-smoke \
-	sanitize wheel clean
+.PHONY: help demo test crash seeded-bugs flips flips-table call-failures model fuzz fuzz-keep \
+	fuzz-corpus fuzz-coverage test-tools check lint layout types warnings format bench \
+	bench-smoke sanitize wheel clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -116,6 +116,10 @@ FLIPS_RUN = --commit "$$(git describe --always --dirty 2>/dev/null || echo unkno
 
 flips: $(FLIPS_DIR)/flips
 	$< --time $(FLIPS_TIME) --seed $(SEED) --share $(SHARE) --shares $(SHARES) $(FLIPS_RUN) $(ARGS)
+
+# The same, and its figures into the documentation.
+flips-table: $(FLIPS_DIR)/flips $(VENV)/.base
+	$(PY) tests/flips_table.py $< docs/testing.md
 
 $(FLIPS_DIR)/flips: $(FLIPS_FILES) $(FLIPS_HEADERS)
 	@mkdir -p $(@D)

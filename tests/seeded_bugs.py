@@ -20,8 +20,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ROOT / "csrc" / "seeded.h"
-BEGIN = "<!-- seeded bugs: begin -->"
-END = "<!-- seeded bugs: end -->"
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,12 @@ def table(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
-def put_into(document: Path, text: str) -> None:
-    """Replace what stands between the markers."""
-    before, _, rest = document.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+def put_into(document: Path, text: str, name: str = "seeded bugs") -> None:
+    """Replace what stands between the two markers of that name."""
+    begin, end = (f"<!-- {name}: {which} -->" for which in ("begin", "end"))
+    before, _, rest = document.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    document.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def main() -> int:

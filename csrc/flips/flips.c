@@ -7,7 +7,6 @@
  * seeds that follow too, until the time is over. `--share N --shares M` does one of M equal parts;
  * `--every-bit` flips all bits of zeros without meaning too, not one of each byte.
  * `--volume V --damage N` repeats one. The first that is wrong ends it, with exit status 1. */
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,9 +73,6 @@ static bool damage_one(const options *chosen, u64 job, u64 seed, u32 number, u64
 static int work(void *argument, u64 job) {
     const options *chosen = argument;
     u64 base = 0;
-    /* The engine takes and gives back a mebibyte with every scan: not to and from the system. */
-    mallopt(M_MMAP_THRESHOLD, 64 << 20);
-    mallopt(M_TRIM_THRESHOLD, 256 << 20);
     for (u64 seed = chosen->seed; seed == chosen->seed || chosen->seconds; seed++)
         for (u32 number = 0; number < FLIPS_VOLUMES; number++) {
             if (chosen->volume != UINT64_MAX && chosen->volume != number) continue;

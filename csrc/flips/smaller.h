@@ -10,6 +10,7 @@
 #define AUL_BULK_BYTES (6u << 10)
 #define AUL_PREPARE_AFTER_BYTES (4u << 10)
 #define AUL_FRAME_PAYLOAD_MAX (1u << 10)
+#define AUL_SCAN_BYTES (16u << 10)
 #define AUL_IN_FLIGHT_LSNS (1ull << 20)
 #define AUL_IN_FLIGHT_BYTES (24u << 10)
 
