@@ -12,6 +12,7 @@
 #   make crash TIME=600 SEED=7              seconds, first seed; PROGRAMS=1 repeats one, SIZE=40 has
 #                                           longer ones, BUG=2 seeds a bug,
 #                                           SANITIZE=address,undefined builds with sanitizers
+#   make kernel TIME=600 SEED=7             likewise
 #
 # The environment is kept up to date by stamp files in it: a changed pyproject.toml installs again,
 # a changed file in csrc/ compiles again, and otherwise nothing is done twice.
@@ -38,7 +39,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 
 
 .PHONY: help demo test crash seeded-bugs flips flips-table call-failures model fuzz fuzz-keep \
 	fuzz-corpus fuzz-coverage test-tools check lint layout types warnings format bench \
-	bench-smoke sanitize wheel clean
+	bench-smoke sanitize wheel clean kernel
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -53,6 +54,7 @@ help:
 	@echo 'make fuzz-corpus  run the inputs that fuzzing has found worth keeping'
 	@echo 'make test-tools   install what the tests need besides Python, a C compiler and make'
 	@echo 'make flips        flip every bit of small volumes, and do them larger damage'
+	@echo 'make kernel       kill processes, cut the power and fill disks, on real files'
 	@echo 'make check        linters, layout, strict types, a build without warnings'
 	@echo 'make format       bring Python and C into the layout that `make check` wants'
 	@echo 'make bench        compare with other engines (half an hour); writes docs/benchmarks.md'
@@ -192,6 +194,12 @@ $(eval $(call FUZZ_BUILD,fuzz-coverage,$(CLANG),-fprofile-instr-generate -fcover
 # What the tests above need besides Python, a C compiler and make; as root, or it tells what.
 test-tools:
 	@sh tests/tools.sh
+
+# Kills, power cuts and full disks on the real kernel, a third of the time each (docs/testing.md).
+# The last two need root, loop devices and mkfs.ext4; without, they are skipped, and say so.
+kernel: $(VENV)/.aurolog $(VENV)/.test
+	$(PY) tests/kernel.py kill power full --seconds $$(($(TIME) / 3)) --seed $(SEED) $(ARGS) \
+		|| [ $$? -eq 77 ]
 
 # Apart, so that `make -k check` shows all that is wrong and not only the first.
 check: lint layout types warnings

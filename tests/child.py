@@ -462,6 +462,53 @@ def roll_segments(path: str, commits: str) -> None:
     say("checked")
 
 
+def audited(path: str) -> None:
+    """When told to, does something of every kind: creates, commits from threads with both
+    durabilities, rolls segments, reads, and closes. Says `mark open` before it opens, and
+    `counted MARK …`, with the table's counters, for a mark at which nothing was under way.
+    """
+
+    def commit(mine: int) -> None:
+        for number in range(60):
+            with db.transaction(durability="sync" if mine % 2 else "os") as tx:
+                tx.write(10 * mine + number % 10, 0, number.to_bytes(8, "little") * 100)
+
+    def counters() -> tuple[int, ...]:
+        stats = db.stats()
+        return (
+            stats.disk_writes,
+            stats.disk_write_bytes,
+            stats.disk_syncs,
+            stats.dir_syncs,
+            stats.disk_read_bytes,
+        )
+
+    say("ready")
+    sys.stdin.readline()
+    aurolog.open(path).close()
+    say("mark open")
+    db = aurolog.open(path, cache_bytes=16 * 4096)
+    threads = [threading.Thread(target=commit, args=(mine,)) for mine in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for _ in range(16):
+        with db.transaction() as tx:
+            tx.apply([("image", 100 + n, os.urandom(4096)) for n in range(300)])
+    assert db.verify().ok
+    assert db.at(5).lsn <= 5
+    db.sync()
+    for mark in range(2000):
+        before = counters()
+        say("mark", mark)
+        if before == counters():
+            say("counted", mark, *before)
+            break
+    db.close()
+    say("closed")
+
+
 def inherited_files(path: str) -> None:
     """Says which open files of this process lie in the volume: a program started by a writer
     inherits none.
