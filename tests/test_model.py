@@ -58,7 +58,10 @@ def a_change(draw: Callable[[st.SearchStrategy[Any]], Any], size: int) -> Change
         return ("fill", page, offset, length, draw(st.integers(0, 255)))
     if kind == "image":
         data = draw(st.binary(min_size=1, max_size=8))
-        return ("image", page, (data * size)[:size])
+        image = bytearray((data * size)[:size])
+        if draw(st.booleans()):  # one byte stands out, at an end or anywhere
+            image[draw(st.one_of(st.sampled_from([0, size - 1]), st.integers(0, size - 1)))] ^= 0xFF
+        return ("image", page, bytes(image))
     return ("truncate", draw(st.one_of(st.integers(0, PAGES), st.sampled_from(FAR_PAGES))))
 
 
