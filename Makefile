@@ -66,8 +66,11 @@ help:
 demo: $(VENV)/.aurolog
 	$(VENV)/bin/aurolog demo $(ARGS)
 
+# Two files at a time: most tests wait for a disk, and some use every processor by themselves.
+PARALLEL = --numprocesses 2 --dist loadfile
+
 test: $(VENV)/.aurolog $(VENV)/.test
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(PARALLEL) $(ARGS)
 
 # The crash campaign (docs/testing.md): the engine as it is, compiled once more with small segments,
 # on a disk that exists only in memory. Needs nothing but a compiler.
@@ -229,6 +232,9 @@ bench-smoke: $(VENV)/.aurolog $(VENV)/.bench
 	$(PY) -m pytest bench --benchmark-disable
 	$(PY) -m bench.compare --smoke $(ARGS)
 
+# Tests of programs of their own, which know nothing of this build, are left out.
+APART = $(addprefix --ignore=tests/test_,crash.py flips.py call_failures.py)
+
 # AddressSanitizer's reports go to files, where no test can swallow them, and any of them is a
 # failure. The other's go to standard error, which pytest must therefore not capture by descriptor.
 sanitize: REPORT = $(abspath $(SANITIZE_VENV))/report
@@ -239,7 +245,8 @@ sanitize: $(SANITIZE_VENV)/.sanitized
 	LD_PRELOAD="$$(cat $<)" PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:log_path=$(REPORT) \
 	UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1 \
-	$(SANITIZE_PY) -m pytest -p no:faulthandler --capture=sys --timeout=1200 $(ARGS) || status=$$?; \
+	$(SANITIZE_PY) -m pytest -p no:faulthandler --capture=sys --timeout=1200 $(PARALLEL) \
+		$(APART) $(ARGS) || status=$$?; \
 	for report in $(REPORT).*; do \
 		[ -e "$$report" ] || continue; \
 		echo "== $$report"; cat "$$report"; status=1; \
