@@ -874,6 +874,17 @@ static int count_cut(recovery *r, u64 last, aul_error *error) {
     return AUL_OK;
 }
 
+/* What is durable ends with a commit. A word that says otherwise is none of ours. */
+static int check_durable(const recovery *r, aul_error *error) {
+    recovery state = {.store = r->store};
+    int status = find_state(&state, r->durable, error);
+    if (status || state.last_commit == r->durable) return status;
+    return aul_fail_at(error, AUL_CORRUPT, "log", 0, r->durable,
+                       "LSN %llu is said to be durable, and is no commit: restore the log's files "
+                       "from a copy",
+                       (unsigned long long)r->durable);
+}
+
 /* Everything above D is secured in a new epoch, a cut is logged, and the manifest made to say
  * so. */
 static int mend(recovery *r, aul_error *error) {
@@ -882,7 +893,9 @@ static int mend(recovery *r, aul_error *error) {
     u64 durable = r->durable, last = r->last_commit;
     kept_tail kept;
     aul_segment *segment;
-    int status = keep_tail(r, durable, last, &kept, error);
+    int status = check_durable(r, error);
+    if (status) return status;
+    status = keep_tail(r, durable, last, &kept, error);
     if (!status) status = count_cut(r, last, error);
     if (!status) {
         cut_index(r, durable);
@@ -926,11 +939,18 @@ static int show_durable(recovery *r, aul_error *error) {
     return status;
 }
 
-/* A writer needs LSNs above the last one, and above the gap that an unclean end leaves. */
+/* A writer needs LSNs above the last one, and above the gap that an unclean end leaves; and the
+ * newest branch point, which is a batch in the log, has to be below them. */
 static int check_room(const recovery *r, aul_error *error) {
     const aul_segment_list *list = r->store->index.list;
+    const aul_history *history = &r->store->manifest.history;
     u64 room = 2 * r->store->manifest.in_flight_lsns + 2, last = r->last_commit;
     if (list->count) last = aul_max(last, atomic_load(&list->items[list->count - 1]->last_lsn));
+    u64 resumed_at = history->count ? history->items[history->count - 1].resumed_at : 0;
+    if (resumed_at > r->last_commit)
+        return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, resumed_at,
+                           "the log ends at LSN %llu, before the last branch point at %llu",
+                           (unsigned long long)r->last_commit, (unsigned long long)resumed_at);
     if (last <= UINT64_MAX - room) return AUL_OK;
     return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, last, "no LSN is left above %llu",
                        (unsigned long long)last);

@@ -284,6 +284,39 @@ def test_a_log_at_the_end_of_all_lsns_takes_no_writer(volume: Path, clean: bool)
         aurolog.open(victim)
 
 
+def test_a_branch_point_above_the_log_is_damage(volume: Path) -> None:
+    victim = _sealed_and_not(volume)
+    with aurolog.open(victim):
+        pass  # recovery logs one
+    (resumed_at,) = struct.unpack_from("<Q", (victim / "MANIFEST").read_bytes(), 256 + 8)
+    _patched_manifest(victim, 256 + 8, struct.pack("<Q", resumed_at + 1000))
+    with pytest.raises(aurolog.CorruptionError, match="branch point"):
+        aurolog.open(victim)
+
+
+def test_a_frame_that_calls_half_a_batch_durable_is_damage(volume: Path) -> None:
+    with aurolog.open(volume) as db:
+        with db.transaction() as tx:
+            tx.apply([("write", 0, 0, b"a"), ("write", 1, 0, b"b")])
+        with db.transaction(durability="os") as tx:
+            tx.write(2, 0, b"c")
+        db.sync()
+        victim = copy(volume, volume.with_name("killed"))
+    segment = segments(victim)[-1]
+    last = frames(segment)[-1]
+    assert last.durable_before == last.first_lsn - 1
+    overwrite(segment, last.offset + 32, struct.pack("<Q", last.first_lsn - 2))
+    data = segment.read_bytes()
+    place = data[24:40] + struct.pack("<Q", last.offset)
+    header = data[last.offset + 8 : last.offset + 64]
+    overwrite(segment, last.offset + 4, struct.pack("<I", crc32c(place + header)))
+    (victim / "LOCK").unlink()
+    before = contents(victim)
+    with pytest.raises(aurolog.CorruptionError, match="no commit"):
+        aurolog.open(victim)
+    assert contents(victim).keys() - before.keys() <= {"LOCK"}
+
+
 def _patched_block(segment: Path, block: int, within: int, data: bytes) -> None:
     """Bytes of an index or commit block, and its checksum."""
     overwrite(segment, block + within, data)
