@@ -1,8 +1,8 @@
-/* fuzz_batch.c: the input is packed changes, as callers hand them in (docs/api.md). They are
- * parsed under several page sizes, made into records and read back; and committed to a volume, in
- * one or more transactions, beside the crash campaign's plain model. What the checks let pass is
- * committed, what they refuse changes nothing, and pages are the model's: in the transaction,
- * after it, and after the volume was opened again. */
+/* fuzz_batch.c: the input is packed changes, as callers hand them in (docs/api.md). They are parsed
+ * under several page sizes, made into records and read back; and committed to a volume, at once or
+ * in parts, beside the crash campaign's plain model. What the checks let pass is committed, what
+ * they refuse changes nothing, and pages are the model's: in the transaction, after it, and after
+ * the volume was opened again. */
 #include "fuzz.h"
 #include "volumes.h"
 

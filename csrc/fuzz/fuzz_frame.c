@@ -65,6 +65,21 @@ static void check_frame(const frames *f) {
                   "a batch changes when it is decoded and encoded");
 }
 
+/* The same straight from the input, whose end the sanitizer knows: a scan's buffer goes on. */
+static void decode_anywhere(const aul_fuzz_input *input, u32 page_size) {
+    static const u8 id[AUL_ID_BYTES];
+    for (size_t at = 0; at < input->left; at += AUL_FRAME_ALIGN) {
+        const u8 *from = input->at + at;
+        size_t left = input->left - at;
+        aul_frame frame;
+        aul_batch batch;
+        aul_change change;
+        if (left >= AUL_FRAME_HEADER) aul_frame_decode(from, id, at, &frame);
+        aul_batch_decode(from, left, &batch);
+        aul_record_decode(from, left, page_size, at, 0, &change);
+    }
+}
+
 /* The frame's records, as verify and materialising take them. */
 static void check_records(const frames *f) {
     static u8 page[AUL_PAGE_SIZE_MAX];
@@ -172,6 +187,7 @@ void aul_fuzz_run(aul_fuzz_input *input) {
     u8 header[AUL_BLOCK];
     int file;
     f.page_size = sizes[aul_fuzz_take(input, 1) % 3];
+    decode_anywhere(input, f.page_size);
     describe_segment(&f, input->at, input->left);
     check_segment_header(&f.segment);
     f.table.make_directory(f.table.context, DIRECTORY);
@@ -202,8 +218,10 @@ void aul_fuzz_run(aul_fuzz_input *input) {
     aul_fuzz_end_disk(disk);
 }
 
-/* The frames of every segment, as many as fit. */
+/* The frames of every segment, as many as fit; and each once more, ended within the first note. */
 size_t aul_fuzz_seed(size_t n, u8 to[AUL_FUZZ_INPUT_MAX]) {
+    bool ended = n % 2;
+    n /= 2;
     for (size_t which = 0; which < AUL_FUZZ_VOLUMES; which++) {
         const aul_fuzz_volume *volume = aul_fuzz_volume_get(which);
         for (size_t i = 0; i < volume->file_count; i++) {
@@ -213,6 +231,7 @@ size_t aul_fuzz_seed(size_t n, u8 to[AUL_FUZZ_INPUT_MAX]) {
             AUL_FUZZ_MUST(aul_simdisk_peek(volume->disk, file->path, AUL_BLOCK, to + 1, bytes));
             to[0] = 0;
             while (bytes && !to[bytes]) bytes--;
+            if (ended) bytes = aul_min(bytes, AUL_FRAME_HEADER + AUL_BATCH_HEADER + 2);
             return bytes + 1;
         }
     }

@@ -1,7 +1,7 @@
 /* fuzz_recovery.c: a volume's directory, edited (volumes.h), is opened: read-only first, perhaps,
  * or beside a process that has the lock; then for writing. What opens is looked at in every way
  * there is, committed to, closed or killed, and opened again: it ends at the same LSN then, and
- * each page is what it was. */
+ * each page is what it was, unless verifying finds that the volume was damaged before. */
 #include <stdio.h>
 
 #include "fuzz.h"

@@ -1,4 +1,4 @@
-/* replay.c: runs a fuzz target over inputs that are kept, without libFuzzer: any compiler will do.
+/* replay.c: runs a fuzz target over inputs that are kept, without libFuzzer.
  *
  *   replay [--seeds DIRECTORY] [FILE or DIRECTORY]...
  *

@@ -1,8 +1,8 @@
 /* volumes.h: volumes to start from, made by the engine when the program starts, and edits of them.
  *
- * Bytes of a whole directory would be an input that no mutation gets anywhere with. Instead an
- * input says which volume, and what to do to its files: each edit is a few bytes, and its place is
- * said as a distance from an anchor: where a structure begins. */
+ * With the bytes of a whole directory as input no mutation would get anywhere. So an input says
+ * which volume, and what to do to its files: each edit is a few bytes, and its place is a distance
+ * from an anchor, where a structure begins. */
 #ifndef AUL_FUZZ_VOLUMES_H
 #define AUL_FUZZ_VOLUMES_H
 
