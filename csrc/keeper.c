@@ -63,7 +63,8 @@ int aul_keeper_seal(aul_store *store, aul_segment *segment, aul_error *error) {
     status = aul_run_build(disk, segment, part, &summary, &rest, &bytes);
     if (status) aul_fail(error, status, "no memory for the index run of %s", segment->name);
     if (!status) {
-        int failed = aul_disk_write(disk, file, rest, bytes, summary.file_bytes - bytes);
+        u64 at = summary.file_bytes - bytes - (AUL_SEEDED(FOOTER_OVER_FRAMES) ? AUL_BLOCK : 0);
+        int failed = aul_disk_write(disk, file, rest, bytes, at);
         if (!failed) failed = aul_disk_truncate(disk, file, summary.file_bytes);
         if (!failed && !AUL_SEEDED(FOOTER_UNSYNCED)) failed = aul_disk_sync(disk, file);
         if (failed) status = aul_fail_os(error, failed, "sealing a log segment", segment->name);
@@ -186,6 +187,7 @@ bool aul_keeper_work(aul_store *store) {
         pthread_mutex_unlock(&log->lock);
     }
     if (unsynced && !*oldest_unsynced) *oldest_unsynced = now;
+    if (AUL_SEEDED(OS_NEVER_SYNCED)) unsynced = false;
     if (unsynced && (full || now - *oldest_unsynced >= SYNC_AFTER_NS)) {
         aul_log_wait_durable(store, logged, 1000, &error);
         *oldest_unsynced = 0; /* and look again: more may have come meanwhile */

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "seeded.h"
 #include "store.h"
 
 #define MAGIC "AULLOCK1"
@@ -104,7 +105,7 @@ static int take_file(aul_store *store, slot *mine, aul_error *error) {
             failed = disk->open(disk->context, path, AUL_DISK_WRITE, &mine->file);
     }
     if (failed) return aul_fail_os(error, failed, "opening the lock file", path);
-    failed = disk->lock(disk->context, mine->file);
+    failed = AUL_SEEDED(LOCK_NOT_ASKED) ? 0 : disk->lock(disk->context, mine->file);
     if (failed == EAGAIN) {
         aul_lock_holder holder;
         read_holder(disk, mine->file, &holder);
@@ -147,6 +148,7 @@ int aul_lock_take(aul_store *store, aul_error *error) {
         mine->disk = disk;
         mine->used = true;
         store->lock_slot = mine;
+        if (AUL_SEEDED(WORD_BEFORE_EPOCH)) store->log.tells_durable = true;
     }
     pthread_mutex_unlock(&registry_lock);
     return status;

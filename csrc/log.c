@@ -239,6 +239,7 @@ static void pass_lead(aul_store *store) {
  * time, each would wait for the other's waking up. */
 static void wake_durable(aul_log *log) {
     u64 durable = atomic_load(&log->durable);
+    if (AUL_SEEDED(WOKEN_IS_DURABLE)) durable = UINT64_MAX;
     for (aul_log_waiter *waiter = log->waiting; waiter && waiter->lsn <= durable;
          waiter = waiter->after) {
         if (log->awake == AWAKE_MAX) return;
@@ -319,7 +320,8 @@ int aul_log_wait_written(aul_store *store, u64 lsn, aul_error *error) {
     aul_log *log = &store->log;
     int status = AUL_OK;
     pthread_mutex_lock(&log->lock);
-    while (log->written < lsn && !status) status = aul_log_write(store);
+    while (log->written < lsn && !status && !AUL_SEEDED(OS_UNWRITTEN))
+        status = aul_log_write(store);
     if (!status && !log->failed)
         raise_visible(log, lsn);
     else if (atomic_load(&log->durable) < lsn)
@@ -340,7 +342,7 @@ static bool wait_in_line(aul_store *store, u64 lsn, u64 deadline) {
     bool in_time = aul_wait_until(store, &self.wake, &log->lock, deadline);
     leave_waiting(log, &self);
     if (self.awake) log->awake--;
-    wake_durable(log);
+    if (!AUL_SEEDED(FOLLOWER_LEFT_ASLEEP)) wake_durable(log);
     pthread_cond_destroy(&self.wake);
     return in_time;
 }
@@ -366,6 +368,7 @@ int aul_log_wait_durable(aul_store *store, u64 lsn, u32 wait_ms, aul_error *erro
             if (error) error->lsn = lsn;
             break;
         }
+        if (AUL_SEEDED(WOKEN_IS_DURABLE)) break;
     }
     pthread_mutex_unlock(&log->lock);
     return status;

@@ -5,6 +5,7 @@
  * as many as it needs. Its records are in the index before its LSNs are published: whoever sees
  * the LSN finds them. */
 #include "log.h"
+#include "seeded.h"
 
 #include <errno.h>
 
@@ -13,6 +14,7 @@
 
 static u64 footer_bytes_after(const aul_segment *segment, const aul_log_batch *batch) {
     const aul_part *part = segment->part;
+    if (AUL_SEEDED(FOOTER_ROOM_FORGOTTEN)) return 0;
     return aul_run_footer_bytes(part->entry_count + batch->entries, part->commit_count + 1,
                                 part->truncate_count + batch->truncates);
 }
@@ -65,6 +67,7 @@ static u64 place_frame(aul_store *store, aul_log_batch *batch, size_t i, const a
                        .records = buffer->records,
                        .flags = (i == 0 ? AUL_FRAME_FIRST : 0) |
                                 (i + 1 == batch->frame_count ? AUL_FRAME_LAST : 0)};
+    if (AUL_SEEDED(DURABLE_BEFORE_OVERSTATED)) frame.durable_before = store->log.last_commit;
     frame.payload_crc = aul_crc32c(0, payload, frame.payload_bytes);
     *start = payload - AUL_FRAME_HEADER;
     aul_frame_encode(*start, &frame, segment->id, offset);
@@ -78,6 +81,8 @@ static u64 index_frame(aul_store *store, const aul_log_batch *batch, size_t i, a
                        u64 offset) {
     const aul_frame_buffer *frame = &batch->frames[i];
     u32 front = front_bytes(batch, i), payload_bytes = front + frame->records_bytes;
+    if (AUL_SEEDED(ENTRY_LOST_AT_ROLL) && offset == AUL_BLOCK && segment->first_lsn > 1)
+        return offset + aul_frame_bytes(payload_bytes);
     aul_part_add_records(segment->part, store->page_size,
                          frame->memory + frame->records_start - front, payload_bytes, front,
                          frame->first_lsn, frame->records, offset + AUL_FRAME_HEADER);
@@ -400,7 +405,8 @@ static int respect_limits(aul_store *store, const aul_log_batch *batch, aul_erro
         u64 unsynced = log->logged_bytes - log->durable_bytes, durable = atomic_load(&log->durable);
         bool idle = log->logged == durable;
         pthread_mutex_unlock(&log->lock);
-        bool within = batch->last_lsn - durable <= store->manifest.in_flight_lsns;
+        bool within = batch->last_lsn - durable <= store->manifest.in_flight_lsns ||
+                      AUL_SEEDED(IN_FLIGHT_UNLIMITED);
         if (idle || (unsynced <= AUL_IN_FLIGHT_BYTES && within)) return AUL_OK;
         int status = aul_log_wait_durable(store, durable + 1, IN_FLIGHT_WAIT_MS, error);
         if (status == AUL_UNKNOWN) return aul_log_refuse_failed(store, error);
@@ -415,7 +421,7 @@ int aul_log_append(aul_store *store, aul_log_batch *batch, aul_error *error) {
     if (!status) status = respect_limits(store, batch, error);
     if (status) return status;
     if (!batch->time_ns) batch->time_ns = store->disk->now(store->disk->context);
-    batch->time_ns = aul_max(batch->time_ns, log->last_time_ns);
+    if (!AUL_SEEDED(TIME_GOES_BACK)) batch->time_ns = aul_max(batch->time_ns, log->last_time_ns);
     u64 bytes = finish_batch(store, batch);
     bool in_image = log->active->image && fits(log->active, batch, bytes);
     if (!in_image && bytes >= AUL_BULK_BYTES) return append_bulk(store, batch, bytes, error);

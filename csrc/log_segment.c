@@ -4,6 +4,7 @@
  * writing. Space is secured before LSNs are claimed, and for the footer too: sealing needs no
  * new block. */
 #include "log.h"
+#include "seeded.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -105,7 +106,7 @@ int aul_log_create_segment(aul_store *store, u64 first_lsn, const u8 previous_id
     segment->created_ns = disk->now(disk->context);
     segment->page_size = store->page_size;
     segment->record_seed = store->record_seed;
-    segment->name_unsynced = true;
+    segment->name_unsynced = !AUL_SEEDED(NAME_COUNTS_AS_SYNCED);
     atomic_store(&segment->last_lsn, first_lsn - 1);
     aul_segment_set_name(segment);
     int file;

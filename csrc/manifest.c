@@ -19,6 +19,7 @@
  * 144  u64 highest page + 1, 152 lowest truncate, 160 last commit's time, 168 end of page space,
  * 176 last commit LSN */
 #include "manifest.h"
+#include "seeded.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,7 +45,8 @@ static void encode_segment(u8 *at, const aul_segment *segment) {
     put64(at + 64, segment->epoch);
     put64(at + 72, segment->created_ns);
     bool sealed = atomic_load(&segment->sealed);
-    put32(at + 80, sealed ? STATE_SEALED : segment->bounded ? STATE_BOUNDED : STATE_APPENDED);
+    bool bounded = segment->bounded && !AUL_SEEDED(BOUND_FORGOTTEN);
+    put32(at + 80, sealed ? STATE_SEALED : bounded ? STATE_BOUNDED : STATE_APPENDED);
     if (!sealed && !segment->bounded) return;
     put32(at + 84, summary->whole_crc);
     put64(at + 88, summary->log_end);
@@ -248,7 +250,7 @@ static int write_beside(aul_disk *disk, const char *name, const u8 *bytes, size_
     failed = disk->open(disk->context, name, AUL_DISK_WRITE | AUL_DISK_CREATE, &file);
     if (failed) return aul_fail_os(error, failed, "creating MANIFEST.new", name);
     failed = aul_disk_write(disk, file, bytes, count, 0);
-    if (!failed) failed = aul_disk_sync(disk, file);
+    if (!failed && !AUL_SEEDED(MANIFEST_UNSYNCED)) failed = aul_disk_sync(disk, file);
     disk->close(disk->context, file);
     if (failed) disk->unlink(disk->context, name);
     return failed ? aul_fail_os(error, failed, "writing MANIFEST.new", name) : AUL_OK;
@@ -268,7 +270,7 @@ int aul_manifest_write(aul_disk *disk, const char *path, const aul_manifest *man
     if (status) return status;
     int failed = disk->rename(disk->context, from, to);
     if (failed) return aul_fail_os(error, failed, "renaming MANIFEST.new", to);
-    failed = aul_disk_sync_directory_at(disk, path);
+    failed = AUL_SEEDED(RENAME_UNSYNCED) ? 0 : aul_disk_sync_directory_at(disk, path);
     if (failed) {
         aul_fail_os(error, failed, "syncing the volume's directory", path);
         return AUL_IO;

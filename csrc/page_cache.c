@@ -2,6 +2,7 @@
 #include "page_cache.h"
 
 #include "fork.h"
+#include "seeded.h"
 
 #define SHARDS_MAX 16u
 #define SHARD_PAGES_MIN 64u /* smaller caches have fewer shards */
@@ -152,7 +153,7 @@ int aul_page_cache_get(aul_page_cache *cache, u64 page, u64 lsn, u8 *out, u64 *v
         memcpy(out, data_of(cache, s, (u32)(found - s->pages)), cache->page_size);
         *version = found->version;
         *checked = found->checked;
-        status = lsn <= found->checked ? AUL_OK : AUL_PENDING;
+        status = lsn <= found->checked || AUL_SEEDED(CACHED_IS_NEWEST) ? AUL_OK : AUL_PENDING;
     }
     if (found)
         s->hits++;

@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "seeded.h"
 #include "store.h"
 
 #define READ_ONLY_TRIES 5 /* a writer may replace the manifest while we look */
@@ -143,7 +144,7 @@ static int index_scanned(recovery *r, aul_segment *segment, tail_segment *tail, 
     tail->last_lsn = scan->next_lsn - 1;
     r->next_lsn = scan->next_lsn;
     r->durable = aul_max(r->durable, scan->frame.durable_before);
-    if (scan->in_batch) return AUL_OK;
+    if (scan->in_batch && !AUL_SEEDED(BATCH_IN_PART)) return AUL_OK;
     tail->whole_end = scan->offset;
     r->last_commit = scan->batch.last_lsn;
     r->last_time_ns = scan->batch.time_ns;
@@ -410,15 +411,17 @@ static int judge(recovery *r, const aul_segment *segment, u64 offset, bool look_
     for (size_t i = 0; i < r->name_count && !found && !status; i++) {
         aul_segment later;
         u64 bytes;
+        if (AUL_SEEDED(LATER_FILES_UNASKED)) break;
         if (!name_segment(r, i, &later) || later.first_lsn <= segment->first_lsn ||
-            later.epoch < segment->epoch || later.epoch > store->manifest.epoch)
+            later.epoch < segment->epoch ||
+            (later.epoch > store->manifest.epoch && !AUL_SEEDED(EPOCH_UNCHECKED)))
             continue;
         status = ask_unlisted(r, &later, r->next_lsn, true, &found, &bytes, error);
         r->dropped_bytes += bytes; /* when nothing speaks for it, it is dropped */
         aul_files_forget(&store->files, &later);
     }
     if (status) return status;
-    if (found) return tell_damage(r, segment, offset, error);
+    if (found && !AUL_SEEDED(EVIDENCE_UNASKED)) return tell_damage(r, segment, offset, error);
     r->torn = true;
     return AUL_OK;
 }
@@ -559,7 +562,8 @@ static void cut_index(recovery *r, u64 lsn) {
         tail_segment *tail = &r->tail[i];
         aul_part *part = tail->segment->part;
         if (tail->last_lsn <= lsn && tail->frames_end == tail->whole_end) continue;
-        u64 end = tail->last_lsn <= lsn ? tail->frames_end : tail->whole_end;
+        bool whole = tail->last_lsn <= lsn || AUL_SEEDED(TAIL_NOT_CUT);
+        u64 end = whole ? tail->frames_end : tail->whole_end;
         for (size_t c = 0; c < part->commit_count; c++)
             if (part->commits[c].lsn > lsn && part->commits[c].offset != AUL_NO_OFFSET) {
                 end = part->commits[c].offset;
@@ -728,7 +732,7 @@ static int secure_tail(recovery *r, const kept_tail *kept, aul_error *error) {
         offset += bytes;
     }
     int failed = aul_disk_write(store->disk, segment->file, segment->image, offset, 0);
-    if (!failed) failed = aul_disk_sync(store->disk, segment->file);
+    if (!failed && !AUL_SEEDED(TAIL_UNSECURED)) failed = aul_disk_sync(store->disk, segment->file);
     if (failed) return aul_fail_os(error, failed, "securing the log's tail", segment->name);
     segment->filled = segment->written = segment->synced = offset;
     log->write_head = log->sync_head = NULL;
@@ -890,7 +894,7 @@ static int check_durable(const recovery *r, aul_error *error) {
 static int mend(recovery *r, aul_error *error) {
     aul_store *store = r->store;
     aul_log *log = &store->log;
-    u64 durable = r->durable, last = r->last_commit;
+    u64 last = r->last_commit, durable = AUL_SEEDED(TAIL_KEPT_IN_PLACE) ? last : r->durable;
     kept_tail kept;
     aul_segment *segment;
     int status = check_durable(r, error);
@@ -899,10 +903,10 @@ static int mend(recovery *r, aul_error *error) {
     if (!status) status = count_cut(r, last, error);
     if (!status) {
         cut_index(r, durable);
-        status = remove_strays(r, true, error);
+        status = remove_strays(r, !AUL_SEEDED(STRAYS_REMOVED_EARLY), error);
     }
     if (!status) {
-        store->epoch = store->manifest.epoch + 1;
+        store->epoch = store->manifest.epoch + !AUL_SEEDED(EPOCH_NOT_RAISED);
         /* The manifest below raises the epoch; until then these files are no part of the log. */
         log->started = true;
         status = find_state(r, durable, error);
@@ -914,10 +918,10 @@ static int mend(recovery *r, aul_error *error) {
     if (!status) status = find_state(r, last, error);
     if (status) return status;
     resume(r);
-    log->next_lsn = last + store->manifest.in_flight_lsns + 1;
+    log->next_lsn = last + (AUL_SEEDED(LSN_GIVEN_AGAIN) ? 0 : store->manifest.in_flight_lsns) + 1;
     status = aul_log_new_segment(store, AUL_SEGMENT_BYTES_FIRST, AUL_SEGMENT_BYTES_LEAST, false,
                                  &segment, error);
-    if (!status) status = log_cut(r, error);
+    if (!status && !AUL_SEEDED(CUT_UNLOGGED)) status = log_cut(r, error);
     u64 epoch = store->manifest.epoch;
     if (!status) status = aul_store_write_manifest(store, 0, error);
     /* That made the names durable, the secured segment's too, which no commit syncs. */
@@ -930,7 +934,7 @@ static int mend(recovery *r, aul_error *error) {
 
 /* A read-only open: up to the durable LSN known, and not a byte changed. */
 static int show_durable(recovery *r, aul_error *error) {
-    u64 shown = aul_min(r->limit, r->last_commit);
+    u64 shown = AUL_SEEDED(READER_SHOWS_ALL) ? r->last_commit : aul_min(r->limit, r->last_commit);
     shown = aul_max(shown, r->durable);
     cut_index(r, shown);
     int status = find_state(r, shown, error);
@@ -1056,7 +1060,7 @@ int aul_start_epoch(aul_store *store, aul_error *error) {
                                      &segment, error);
     }
     if (status) return status;
-    status = aul_store_write_manifest(store, 0, error);
+    if (!AUL_SEEDED(EPOCH_UNANNOUNCED)) status = aul_store_write_manifest(store, 0, error);
     if (status && status != AUL_DISK_FULL) { /* which manifest is in force is not known any more */
         pthread_mutex_lock(&log->lock);
         aul_log_fail(store, error && error->os_errno ? error->os_errno : EIO);

@@ -20,12 +20,49 @@ enum {
     AUL_SEEDED_TARGET_AFTER_SYNC,     /* log.c: what was written during a sync counts as in it */
     AUL_SEEDED_WORD_BEFORE_SYNC,      /* log.c: readers are told too early */
     AUL_SEEDED_VISIBLE_AFTER_FAILURE, /* log.c: what may be lost stays visible */
+    AUL_SEEDED_WOKEN_IS_DURABLE,      /* log.c: a sync wakes followers whose LSNs are not in it */
+    AUL_SEEDED_FOLLOWER_LEFT_ASLEEP,  /* log.c: who leaves the line wakes nobody */
+    AUL_SEEDED_OS_UNWRITTEN,          /* log.c: an "os" commit does not wait for its write */
     AUL_SEEDED_LISTED_BEFORE_NAMED,   /* store.c: the manifest lists names not yet durable */
     AUL_SEEDED_CLEAN_MARK_LEFT,       /* store.c: the clean mark outlives the next commit */
     AUL_SEEDED_DURABLE_OVERSTATED,    /* store.c: the manifest calls durable what is logged */
     AUL_SEEDED_PARENT_UNSYNCED,       /* store.c: the new volume's own name is not durable */
+    AUL_SEEDED_CLOSE_UNSYNCED,        /* store.c: a clean close seals before it syncs */
     AUL_SEEDED_FOOTER_UNSYNCED,       /* keeper.c: listed as sealed before the footer is durable */
     AUL_SEEDED_SEALED_TOO_EARLY,      /* keeper.c: a segment is sealed before it is durable */
+    AUL_SEEDED_FOOTER_OVER_FRAMES,    /* keeper.c: the footer begins before its segment's end */
+    AUL_SEEDED_OS_NEVER_SYNCED,       /* keeper.c: nothing syncs "os" commits */
+    AUL_SEEDED_LSN_GIVEN_AGAIN,       /* recovery.c: after a cut the next LSN is the last one's */
+    AUL_SEEDED_TAIL_UNSECURED,        /* recovery.c: the tail is shown before it is synced again */
+    AUL_SEEDED_TAIL_KEPT_IN_PLACE,    /* recovery.c: what no sync confirmed counts as durable */
+    AUL_SEEDED_TAIL_NOT_CUT,          /* recovery.c: a torn batch's first frames are kept */
+    AUL_SEEDED_BATCH_IN_PART,         /* recovery.c: a batch counts without its last frame */
+    AUL_SEEDED_EVIDENCE_UNASKED,      /* recovery.c: corruption is taken for a torn tail */
+    AUL_SEEDED_LATER_FILES_UNASKED,   /* recovery.c: later files are not asked for evidence */
+    AUL_SEEDED_EPOCH_UNCHECKED,       /* recovery.c: files of an interrupted recovery are asked */
+    AUL_SEEDED_STRAYS_REMOVED_EARLY, /* recovery.c: old files go before the new manifest is there */
+    AUL_SEEDED_EPOCH_NOT_RAISED,     /* recovery.c: recovery goes on in the old epoch */
+    AUL_SEEDED_EPOCH_UNANNOUNCED,    /* recovery.c: a session appends before its manifest */
+    AUL_SEEDED_CUT_UNLOGGED,         /* recovery.c: no branch point is logged behind the cut */
+    AUL_SEEDED_READER_SHOWS_ALL,     /* recovery.c: a reader shows what may not be durable */
+    AUL_SEEDED_PAYLOAD_UNCHECKED,    /* segment.c: a frame's payload is not checked */
+    AUL_SEEDED_HEADER_UNCHECKED,     /* frame.c: a frame's header is not checked */
+    AUL_SEEDED_MANIFEST_UNSYNCED,    /* manifest.c: renamed before it is synced */
+    AUL_SEEDED_RENAME_UNSYNCED,      /* manifest.c: the directory is not synced after it */
+    AUL_SEEDED_BOUND_FORGOTTEN,      /* manifest.c: a stale tail stays part of the log */
+    AUL_SEEDED_DURABLE_BEFORE_OVERSTATED, /* log_append.c: frames call durable what is logged */
+    AUL_SEEDED_FOOTER_ROOM_FORGOTTEN,     /* log_append.c: no room is kept for the footer */
+    AUL_SEEDED_ENTRY_LOST_AT_ROLL,    /* log_append.c: a new segment's first frame is not indexed */
+    AUL_SEEDED_IN_FLIGHT_UNLIMITED,   /* log_append.c: LSNs run ahead without a limit */
+    AUL_SEEDED_TIME_GOES_BACK,        /* log_append.c: commit times follow the caller's clock */
+    AUL_SEEDED_NAME_COUNTS_AS_SYNCED, /* log_segment.c: a new segment counts as named */
+    AUL_SEEDED_WORD_BEFORE_EPOCH,     /* lock.c: the durable word changes under the old epoch */
+    AUL_SEEDED_LOCK_NOT_ASKED,        /* lock.c: a second writer is let in */
+    AUL_SEEDED_TRUNCATE_KEEPS_LENGTH, /* tx.c: a truncate does not lower the end of page space */
+    AUL_SEEDED_REFUSED_KEEPS_LENGTH,  /* tx.c: changes that are refused leave the length behind */
+    AUL_SEEDED_READ_UNCONFIRMED,      /* tx.c: what a transaction read need not be visible */
+    AUL_SEEDED_LOST_VIEW_READS,       /* read.c: a view of what was lost still reads */
+    AUL_SEEDED_CACHED_IS_NEWEST,      /* page_cache.c: a cached page counts as the newest */
     AUL_SEEDED_BUGS_END
 };
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "diff.h"
+#include "seeded.h"
 #include "store.h"
 
 #define TRUNCATES_MAX (1u << 20) /* each takes room in the footer of every segment it spans */
@@ -86,7 +87,8 @@ static int add_change(aul_tx *tx, const aul_change *change, aul_error *error) {
     tx->stream_bytes += bytes;
     if (change->kind == AUL_TRUNCATE) {
         tx->truncates++;
-        tx->end_pages = aul_min(tx->end_pages, change->page);
+        if (!AUL_SEEDED(TRUNCATE_KEEPS_LENGTH))
+            tx->end_pages = aul_min(tx->end_pages, change->page);
     } else {
         tx->entries++;
         tx->end_pages = aul_max(tx->end_pages, change->page + 1);
@@ -119,7 +121,7 @@ static mark set_mark(const aul_tx *tx) {
 
 static void go_back(aul_tx *tx, const mark *m) {
     tx->next_lsn = m->next_lsn;
-    tx->end_pages = m->end_pages;
+    if (!AUL_SEEDED(REFUSED_KEEPS_LENGTH)) tx->end_pages = m->end_pages;
     tx->stream_bytes = m->stream_bytes;
     tx->entries = m->entries;
     tx->truncates = m->truncates;
@@ -262,7 +264,7 @@ static int commit(aul_tx *tx, const aul_commit_options *options, u32 wait_ms, au
         /* Nothing written: what it read has to be visible before it may be acted on. */
         u64 seen = tx->has_read ? tx->path.lsn : 0;
         end(tx);
-        if (seen <= atomic_load(&store->log.visible)) return AUL_OK;
+        if (seen <= atomic_load(&store->log.visible) || AUL_SEEDED(READ_UNCONFIRMED)) return AUL_OK;
         int status = wait_for(store, seen, options->durability, wait_ms, NULL, error);
         if (status == AUL_PENDING) outcome->lsn = seen; /* to wait for; logged stays 0 */
         return status;

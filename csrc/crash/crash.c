@@ -5,16 +5,20 @@
  *
  * Program number i has the seed SEED + i, and is the same whatever the number of processes, so
  * `--seed N --programs 1` repeats it. Each process takes the next program when it has done one.
- * The first violation ends the campaign, with exit status 1. */
+ * The first violation ends the campaign, with exit status 1; so do fewer images than were asked
+ * for, and a kind of call before which the power was never cut. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "crash.h"
 #include "jobs.h"
 
-#define PROGRAM_SECONDS_MAX 120 /* of one program: it hangs */
+/* Of one program, the processor's and all: it hangs. */
+#define PROGRAM_CPU_SECONDS_MAX 120
+#define PROGRAM_SECONDS_MAX 900
 
 typedef struct {
     u64 seconds, programs, steps, seed, jobs, least, bug;
@@ -37,6 +41,13 @@ static shared *all;
 int aul_seeded_bug;
 #endif
 
+/* Lets a signal end the process when so many seconds have gone by; 0: not any more. */
+static void watch(unsigned cpu_seconds, unsigned seconds) {
+    struct itimerval cpu = {.it_value.tv_sec = cpu_seconds};
+    setitimer(ITIMER_PROF, &cpu, NULL);
+    alarm(seconds);
+}
+
 /* One process: programs, one after the other, until the time is over. */
 static int work(void *argument, u64 job) {
     const options *chosen = argument;
@@ -49,9 +60,9 @@ static int work(void *argument, u64 job) {
         run->steps = (u32)chosen->steps;
         run->counts = &all->counts;
         atomic_store(&all->seed_of[job], run->seed);
-        alarm(PROGRAM_SECONDS_MAX);
+        watch(PROGRAM_CPU_SECONDS_MAX, PROGRAM_SECONDS_MAX);
         bool right = aul_crash_program(run);
-        alarm(0);
+        watch(0, 0);
         atomic_fetch_add(&all->counts.programs, 1);
         /* In whatever order they end. */
         atomic_fetch_add(&all->counts.trace, aul_mix(run->trace ^ run->seed));
@@ -66,9 +77,10 @@ static int work(void *argument, u64 job) {
 static void failed(void *argument, u64 job, int signal) {
     const options *chosen = argument;
     u64 seed = atomic_load(&all->seed_of[job]);
+    bool hangs = signal == SIGALRM || signal == SIGPROF;
     if (signal) {
         fprintf(stderr, "seed %llu: the program %s (signal %d)\n", (unsigned long long)seed,
-                signal == SIGALRM ? "hangs" : "has crashed", signal);
+                hangs ? "hangs" : "has crashed", signal);
         atomic_fetch_add(&all->counts.violations, 1);
     }
     atomic_store(&all->stop, true);
@@ -79,20 +91,6 @@ static void failed(void *argument, u64 job, int signal) {
 }
 
 /* The report */
-
-static void print_coverage(void) {
-    static const char *const ons[] = {"segment", "spare",   "manifest",
-                                      "lock",    "reserve", "directory"};
-    for (int op = 0; op < AUL_OPS; op++)
-        for (int call = 0; call < AUL_SIM_CALLS; call++)
-            for (int on = 0; on < AUL_ONS; on++) {
-                u64 hits = atomic_load(&all->counts.hits[op][call][on]);
-                if (hits)
-                    printf("boundary: %s / %s / %s: %llu\n", aul_crash_op_name((aul_crash_op)op),
-                           aul_sim_call_name((aul_sim_call)call), ons[on],
-                           (unsigned long long)hits);
-            }
-}
 
 static void report(const options *chosen, double seconds) {
     const aul_crash_counts *c = &all->counts;
@@ -106,10 +104,14 @@ static void report(const options *chosen, double seconds) {
         {aul_crash_images_full() ? "distinct images at least" : "distinct images", c->distinct},
         {"recoveries", c->recoveries},
         {"recoveries from a crash in a recovery", c->nested},
+        {"recoveries crashed at every call", c->exhausted},
+        {"of these, theirs in turn too", c->exhausted_twice},
         {"read-only opens", c->read_only},
         {"readers kept open", c->followers},
         {"commits", c->commits},
-        {"commits beside a sync", c->interleaved},
+        {"times that threads took turns", c->lines},
+        {"operations in line", c->in_line},
+        {"views, cursors and pins held", c->held},
         {"volumes verified", c->verified},
         {"damaged images", c->damaged},
         {"of these refused", c->refused},
@@ -123,7 +125,7 @@ static void report(const options *chosen, double seconds) {
     printf("%12.0f images/s, %.0f distinct images/s\n", (double)c->images / seconds,
            (double)c->distinct / seconds);
     printf("trace %016llx\n", (unsigned long long)c->trace);
-    if (chosen->coverage) print_coverage();
+    if (chosen->coverage) aul_crash_print_coverage(c->hits);
 }
 
 int main(int count, char **arguments) {
@@ -150,5 +152,7 @@ int main(int count, char **arguments) {
     report(&chosen, aul_jobs_now() - begin);
     bool enough = all->counts.distinct >= chosen.least;
     if (!enough) fprintf(stderr, "crash: fewer distinct images than were asked for\n");
-    return well && enough ? 0 : 1;
+    size_t holes = chosen.coverage || chosen.least ? aul_crash_print_holes(all->counts.hits) : 0;
+    if (holes) fprintf(stderr, "crash: no power cut before %zu kinds of call\n", holes);
+    return well && enough && !holes ? 0 : 1;
 }

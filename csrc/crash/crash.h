@@ -1,7 +1,11 @@
 /* crash.h: the crash campaign, as its parts see it.
  *
  *   crash.c           the command: options, the report
- *   crash_program.c   random programs of the engine's operations
+ *   crash_coverage.c  which calls of the disk the power has to be cut before
+ *   crash_program.c   random programs of the engine's operations: sessions and their steps
+ *   crash_commit.c    commits and what came of them
+ *   crash_line.c      several threads with one volume
+ *   crash_held.c      what is held open while the log goes on, or fails: views, cursors, pins
  *   crash_boundary.c  what happens at every call of the disk: crash images, other processes
  *   crash_image.c     the life of one image: recovered, checked, used, crashed again
  *   crash_damage.c    images that the disk has damaged, and disks that fail in recovery
@@ -15,11 +19,15 @@
 #define AUL_CRASH_H
 
 #include "../simdisk/simdisk.h"
+#include "../simdisk/simthreads.h"
 #include "../store.h"
 #include "crash_model.h"
 
 #define AUL_CRASH_PATH "/v"
 #define AUL_CRASH_DEPTH_MAX 3 /* a crash in the recovery from a crash in a recovery */
+#define AUL_CRASH_WAIT_MS 1000u
+#define AUL_CRASH_LOGGED_MAX 4
+#define AUL_CRASH_LATER_MAX 64
 
 /* What the engine was doing. */
 typedef enum {
@@ -36,8 +44,6 @@ typedef enum {
     AUL_OPS
 } aul_crash_op;
 
-const char *aul_crash_op_name(aul_crash_op op);
-
 /* What a call was about. */
 typedef enum {
     AUL_ON_SEGMENT,
@@ -49,10 +55,13 @@ typedef enum {
     AUL_ONS
 } aul_crash_on;
 
+typedef _Atomic u64 aul_crash_hits[AUL_OPS][AUL_SIM_CALLS][AUL_ONS];
+
 typedef struct {
-    _Atomic u64 programs, boundaries, images, distinct, recoveries, nested, read_only, damaged,
-        faulted, refused, commits, followers, interleaved, verified, violations, trace;
-    _Atomic u64 hits[AUL_OPS][AUL_SIM_CALLS][AUL_ONS]; /* images at this boundary */
+    _Atomic u64 programs, boundaries, images, distinct, recoveries, nested, exhausted,
+        exhausted_twice, read_only, damaged, faulted, refused, commits, followers, held, lines,
+        in_line, verified, violations, trace;
+    aul_crash_hits hits; /* images at this boundary */
 } aul_crash_counts;
 
 /* crash_seen.c: a set of 64-bit hashes, of all processes that are made after it. False when it was
@@ -60,6 +69,24 @@ typedef struct {
 void aul_crash_share_images(void);
 bool aul_crash_is_new(u64 hash);
 bool aul_crash_images_full(void);
+
+/* What is held open for a while. */
+typedef struct {
+    aul_view *view; /* or NULL */
+    aul_cursor *cursor;
+    aul_pin *pin;
+    const u8 *pinned;
+    u64 page, cursor_lsn;
+    aul_model_state state;
+} aul_crash_held;
+
+/* An image whose life begins later. */
+typedef struct {
+    aul_simdisk *image;
+    aul_model model; /* its states are the run's */
+    aul_sim_cut cut;
+    char where[160];
+} aul_crash_later;
 
 /* One program's run. */
 typedef struct {
@@ -73,10 +100,17 @@ typedef struct {
     aul_store *store;  /* open on it, or NULL */
     aul_model model;   /* of it */
     aul_crash_op op;
-    u64 pending; /* a commit that was logged and not waited for, or 0 */
-    bool in_boundary, in_commit;
-    bool lies;           /* the disk loses or misplaces a write: what was promised is not kept */
-    bool faulty;         /* a fault may strike, or has */
+    u64 logged[AUL_CRASH_LOGGED_MAX]; /* commits that were logged and not waited for */
+    size_t logged_count;
+    bool in_boundary;
+    bool lies;   /* the disk loses or misplaces a write: what was promised is not kept */
+    bool faulty; /* a fault may strike, or has */
+    bool full;   /* the disk may have no room: commits may be refused, and nothing else */
+    aul_crash_op thread_op[AUL_SIM_THREADS];
+    aul_crash_held held;
+    aul_crash_later later[AUL_CRASH_LATER_MAX];
+    size_t later_first, later_count; /* those of the present depth */
+    u32 every;           /* down to this depth the power is cut at every call of a recovery */
     u64 excused;         /* failures that damage, or a disk that fails, may cause */
     aul_store *follower; /* a read-only open of another process, and what it shows */
     aul_model_state followed;
@@ -95,13 +129,8 @@ bool aul_crash_program(aul_crash_run *run);
 /* Tells what was wrong, with seed and place. Returns false. */
 bool aul_crash_wrong(aul_crash_run *run, const char *format, ...) AUL_PRINTF(2, 3);
 
-/* What programs are made of. Each tells what is wrong. A commit of random changes, or of one write
- * of `equal_bytes`. */
+/* What programs are made of. Each tells what is wrong. */
 bool aul_crash_open_session(aul_crash_run *run);
-void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equal_bytes);
-/* A transaction that reads, puts and perhaps gives up. */
-void aul_crash_transact(aul_crash_run *run, u32 durability);
-void aul_crash_sync(aul_crash_run *run);
 /* Time passes, and the background thread looks what there is to do. */
 void aul_crash_keep(aul_crash_run *run);
 /* The clean end. Returns whether it was one. */
@@ -109,9 +138,44 @@ bool aul_crash_close_session(aul_crash_run *run);
 /* The process ends, or the power. What was there before ends with its disk. */
 void aul_crash_end_session(aul_crash_run *run, aul_sim_cut cut);
 
+/* A fault has struck: calls may fail now, and the log may have ended. */
+bool aul_crash_struck(const aul_crash_run *run);
+/* Whether a call may have failed with this status. */
+bool aul_crash_excused(const aul_crash_run *run, int status);
+
+/* A thread has synced and told other processes, and not this one's threads yet. */
+static inline bool aul_crash_told_first(const aul_crash_run *run) {
+    return aul_sim_thread_current() >= 0 && run->store && run->store->log.syncing;
+}
+
+/* crash_coverage.c */
+const char *aul_crash_op_name(aul_crash_op op);
+/* Prints how often the power was cut before which call. */
+void aul_crash_print_coverage(const aul_crash_hits hits);
+/* Prints the calls that can occur and did not. Returns how many. */
+size_t aul_crash_print_holes(const aul_crash_hits hits);
+
+/* crash_commit.c: each tells what is wrong, and keeps the model up to date. In a thread they wait
+ * for the writer's place. */
+
 /* A new state on top of the model, for the commit that comes next; its LSN is still to be set.
  * Gives the commit a time. Returns the state's place. */
 size_t aul_crash_begin_state(aul_crash_run *run, aul_commit_options *options);
+/* A commit of about `bytes` bytes of random changes, or of one write of `equal_bytes`. */
+void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equal_bytes);
+/* A transaction that reads, puts, is refused something, and perhaps gives up. */
+void aul_crash_transact(aul_crash_run *run, u32 durability);
+/* Waits for commits that were only logged. */
+void aul_crash_wait_logged(aul_crash_run *run);
+void aul_crash_sync(aul_crash_run *run);
+
+/* crash_line.c: some threads commit, sync and do the background thread's work, all at once. */
+void aul_crash_line(aul_crash_run *run, u32 size);
+
+/* crash_held.c */
+void aul_crash_hold(aul_crash_run *run);
+void aul_crash_check_held(aul_crash_run *run);
+void aul_crash_let_go(aul_crash_run *run);
 
 /* Opens the volume on the disk. */
 int aul_crash_open(aul_crash_run *run, aul_simdisk *disk, u32 process, bool read_only,
@@ -121,6 +185,8 @@ int aul_crash_open(aul_crash_run *run, aul_simdisk *disk, u32 process, bool read
 void aul_crash_observe(void *run, aul_sim_call call, const char *path);
 /* The same between two operations. */
 void aul_crash_between(aul_crash_run *run);
+/* Begins the lives of the images that were put off. */
+void aul_crash_live_later(aul_crash_run *run);
 
 /* crash_image.c: recovers the image, and looks what became of `model`, a copy of which it is given.
  * Frees neither. */

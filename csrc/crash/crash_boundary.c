@@ -1,18 +1,15 @@
 /* crash_boundary.c: what happens at every call that changes the disk, before it takes effect: the
- * power is cut in several ways, a read-only process looks, another thread commits. See crash.h. */
+ * power is cut in several ways, a read-only process looks, another thread goes on. See crash.h. */
+#include <errno.h>
 #include <stdio.h>
 
 #include "crash.h"
 
+#define THREAD_GIVES_WAY 50 /* of 100 */
+#define SPARE_WRITES 16     /* one of them is looked at */
+
 /* How often a boundary is looked at, in 1,000, by depth: at depth 0 every one. */
 static const u32 attention[AUL_CRASH_DEPTH_MAX + 1] = {1000, 40, 25, 0};
-
-const char *aul_crash_op_name(aul_crash_op op) {
-    static const char *const names[] = {"open",  "recover",     "commit", "commit os",
-                                        "bulk",  "transaction", "keep",   "sync",
-                                        "close", "read-only"};
-    return names[op];
-}
 
 static aul_crash_on classify(const char *path) {
     const char *name = strrchr(path, '/');
@@ -32,21 +29,57 @@ static aul_model present(const aul_crash_run *run, bool power_cut) {
     if (!store) return now;
     u64 durable = aul_durable_lsn(store), visible = aul_visible_lsn(store);
     now.required = aul_max(now.required, durable);
-    now.visible = aul_max(now.visible, store->log.failed ? durable : visible);
+    /* A sync may have failed, and the thread that asked for it not been told so far. */
+    bool doubtful = store->log.failed || (aul_crash_struck(run) && run->fault.what == EIO);
+    now.visible = aul_max(now.visible, doubtful ? durable : visible);
     if (power_cut) now.visible = now.required;
     now.issued = aul_max(now.issued, store->log.next_lsn - 1);
     return now;
 }
 
-static void try_cut(aul_crash_run *run, aul_sim_cut cut, aul_sim_call call, aul_crash_on on) {
+static void begin_life(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
+                       aul_sim_cut cut) {
+    if (run->lies)
+        aul_crash_damage(run, image, model);
+    else
+        aul_crash_live(run, image, model, cut);
+    aul_simdisk_free(image);
+}
+
+static void try_cut(aul_crash_run *run, aul_sim_cut cut, aul_sim_call call, const char *path) {
+    aul_crash_on on = classify(path);
     aul_model now = present(run, cut != AUL_CUT_KILL);
     aul_simdisk *image = aul_simdisk_cut(run->disk, cut, aul_random_next(&run->random));
+    snprintf(run->where[run->depth], sizeof run->where[run->depth],
+             "operation %s, before the call %s of %s, cut: %s", aul_crash_op_name(run->op),
+             aul_sim_call_name(call), path, aul_sim_cut_name(cut));
     atomic_fetch_add_explicit(&run->counts->hits[run->op][call][on], 1, memory_order_relaxed);
-    if (run->lies)
-        aul_crash_damage(run, image, &now);
-    else
-        aul_crash_live(run, image, &now, cut);
-    aul_simdisk_free(image);
+    /* The engine keeps its registry of volumes locked over the taking of the lock file, and no
+     * other can be opened meanwhile. */
+    if (run->store || on != AUL_ON_LOCK || run->later_count == AUL_CRASH_LATER_MAX) {
+        begin_life(run, image, &now, cut);
+        return;
+    }
+    aul_crash_later *later = &run->later[run->later_count++];
+    *later = (aul_crash_later){.image = image, .model = now, .cut = cut};
+    memcpy(later->where, run->where[run->depth], sizeof later->where);
+}
+
+void aul_crash_live_later(aul_crash_run *run) {
+    aul_store *store = run->store;
+    run->store = NULL; /* it was not open then */
+    for (size_t i = run->later_first; i < run->later_count; i++) {
+        aul_crash_later *later = &run->later[i];
+        memcpy(run->where[run->depth], later->where, sizeof later->where);
+        run->in_boundary = true;
+        if (run->failed)
+            aul_simdisk_free(later->image);
+        else
+            begin_life(run, later->image, &later->model, later->cut);
+        run->in_boundary = false;
+    }
+    run->later_count = run->later_first;
+    run->store = store;
 }
 
 /* Another process looks, read-only, while this one is in the middle of a call. */
@@ -64,35 +97,11 @@ static void look_beside(aul_crash_run *run) {
         return;
     }
     u64 visible = aul_visible_lsn(reader);
-    if (run->store && visible > aul_durable_lsn(run->store))
+    if (run->store && visible > aul_durable_lsn(run->store) && !aul_crash_told_first(run))
         aul_crash_wrong(run, "a reader shows LSN %llu, which is not durable",
                         (unsigned long long)visible);
     aul_crash_check_view(run, reader, NULL, aul_crash_shown(reader, &run->model, visible), false);
     aul_free(reader);
-}
-
-/* Another thread commits while this one syncs: it is logged, or even written, and not durable by
- * this sync. */
-static void commit_beside(aul_crash_run *run) {
-    aul_store *store = run->store;
-    bool written = aul_random_chance(&run->random, 40);
-    aul_commit_options options = {.durability = written ? AUL_DURABILITY_OS : AUL_DURABILITY_SYNC};
-    u8 changes[AUL_MODEL_CHANGES_ROOM(300)];
-    u64 records;
-    if (store->log.writer || store->log.writing || store->log.failed || !store->log.started) return;
-    aul_model_state *state = &run->model.states[aul_crash_begin_state(run, &options)];
-    size_t bytes = aul_model_random_changes(state, &run->random, changes,
-                                            1 + aul_random_below(&run->random, 300), &records);
-    state->lsn = state->first_lsn + records - 1;
-    aul_outcome outcome = {0};
-    aul_error error = {0};
-    int status = aul_commit_changes(store, changes, bytes, &options, 0, &outcome, &error);
-    if (outcome.logged && !written) run->pending = outcome.lsn;
-    if (outcome.logged) atomic_fetch_add(&run->counts->interleaved, 1);
-    if (!outcome.logged) run->model.count--;
-    if (status != (written ? AUL_OK : AUL_PENDING) && !run->faulty && status != AUL_BUSY &&
-        status != AUL_CLOSED)
-        aul_crash_wrong(run, "a commit beside a sync: %d %s", status, error.text);
 }
 
 static void at_boundary(aul_crash_run *run, aul_sim_call call, const char *path) {
@@ -101,33 +110,36 @@ static void at_boundary(aul_crash_run *run, aul_sim_call call, const char *path)
     aul_crash_on on = classify(path);
     u32 depth = run->depth;
     atomic_fetch_add_explicit(&run->counts->boundaries, depth == 0, memory_order_relaxed);
-    snprintf(run->where[depth], sizeof run->where[depth], "operation %s, before the call %s of %s",
-             aul_crash_op_name(run->op), aul_sim_call_name(call), path);
     if (depth > 0) {
-        try_cut(run, (aul_sim_cut)aul_random_below(&run->random, AUL_CUTS), call, on);
+        try_cut(run, (aul_sim_cut)aul_random_below(&run->random, AUL_CUTS), call, path);
         return;
     }
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts && !run->failed; i++)
-        try_cut(run, cuts[i], call, on);
-    if (!run->faulty && !run->lies && aul_random_chance(&run->random, 3)) look_beside(run);
+        try_cut(run, cuts[i], call, path);
+    bool possible = run->store || on != AUL_ON_LOCK;
+    if (possible && !run->faulty && !run->lies && aul_random_chance(&run->random, 3))
+        look_beside(run);
+}
+
+static bool is_looked_at(aul_crash_run *run, aul_sim_call call, const char *path) {
+    /* Zeros over zeros, hundreds of times. */
+    bool dull = call == AUL_SIM_WRITE && classify(path) == AUL_ON_SPARE;
+    if (dull && aul_random_below(&run->random, SPARE_WRITES) != 0) return false;
+    if (run->depth && run->depth <= run->every) return true;
+    return aul_random_below(&run->random, 1000) < attention[run->depth];
 }
 
 void aul_crash_observe(void *argument, aul_sim_call call, const char *path) {
     aul_crash_run *run = argument;
+    int thread = aul_sim_thread_current();
     if (run->in_boundary || run->failed) return;
-    /* The engine keeps its registry of volumes locked over the taking of the lock file, and no
-     * other can be opened meanwhile. The next boundary has the same files. */
-    if (!run->store && classify(path) == AUL_ON_LOCK) return;
-    if (aul_random_below(&run->random, 1000) >= attention[run->depth]) return;
-    run->in_boundary = true;
-    at_boundary(run, call, path);
-    run->in_boundary = false;
-    if (call == AUL_SIM_SYNC && run->depth == 0 && run->store && run->store->log.syncing &&
-        !run->pending && !run->in_commit && !run->failed && aul_random_chance(&run->random, 20)) {
-        run->in_commit = true;
-        commit_beside(run);
-        run->in_commit = false;
+    if (run->depth == 0 && thread >= 0) run->op = run->thread_op[thread];
+    if (is_looked_at(run, call, path)) {
+        run->in_boundary = true;
+        at_boundary(run, call, path);
+        run->in_boundary = false;
     }
+    if (run->depth == 0) aul_sim_thread_give_way(THREAD_GIVES_WAY);
 }
 
 void aul_crash_between(aul_crash_run *run) {

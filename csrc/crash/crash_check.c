@@ -73,10 +73,11 @@ bool aul_crash_check_view(aul_crash_run *run, aul_store *store, const aul_view *
 }
 
 const aul_model_state *aul_crash_shown(const aul_store *store, const aul_model *model, u64 lsn) {
-    const aul_model_state *state = aul_model_at(model, lsn);
-    while (state > model->states && aul_history_cut_at(&store->manifest.history, state->lsn))
-        state--;
-    return state;
+    const aul_model_state *last = aul_model_at(model, lsn);
+    /* What is above a commit that is cut is, too, be it logged or about to be. */
+    for (const aul_model_state *state = model->states + 1; state <= last; state++)
+        if (aul_history_cut_at(&store->manifest.history, state->lsn)) return state - 1;
+    return last;
 }
 
 /* A view of `lsn`, which the state belongs to. */

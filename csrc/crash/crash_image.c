@@ -14,6 +14,9 @@
 #define USED 50
 #define KEPT 20
 #define CLOSED 20
+/* One in: */
+#define EVERY_CALL 300
+#define EVERY_CALL_TWICE 20
 
 /* Whether this image has not been looked at in this program, under what must hold for it. */
 static bool remember(aul_crash_run *run, u64 key) {
@@ -83,7 +86,12 @@ static void look_first(aul_crash_run *run, aul_simdisk *image, const aul_model *
     if (visible < durable && run->store->log.started)
         aul_crash_wrong(run, "a reader shows LSN %llu, %llu was durable",
                         (unsigned long long)visible, (unsigned long long)durable);
-    aul_crash_check_view(run, store, NULL, aul_crash_shown(store, model, visible), false);
+    const aul_model_state *shown = aul_crash_shown(store, model, visible);
+    bool knows = run->store && cut == AUL_CUT_KILL && !aul_crash_told_first(run);
+    if (knows && shown->lsn > model->required)
+        aul_crash_wrong(run, "a reader shows LSN %llu of a dead writer, %llu was durable",
+                        (unsigned long long)shown->lsn, (unsigned long long)model->required);
+    aul_crash_check_view(run, store, NULL, shown, false);
     aul_free(store);
     if (aul_simdisk_hash(image) != before)
         aul_crash_wrong(run, "a read-only open changed the disk");
@@ -206,6 +214,15 @@ static void try_variants(aul_crash_run *run, aul_simdisk *image, const aul_model
         aul_crash_fail_recovery(run, image, model);
 }
 
+/* Down to which depth each call of this image's recovery is crashed at, of a few images. */
+static u32 choose_every(aul_crash_run *run) {
+    if (aul_random_below(&run->random, EVERY_CALL) != 0) return 0;
+    atomic_fetch_add_explicit(&run->counts->exhausted, 1, memory_order_relaxed);
+    if (aul_random_below(&run->random, EVERY_CALL_TWICE) != 0) return 1;
+    atomic_fetch_add_explicit(&run->counts->exhausted_twice, 1, memory_order_relaxed);
+    return 2;
+}
+
 void aul_crash_live(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
                     aul_sim_cut cut) {
     u64 hash = aul_simdisk_hash(image);
@@ -214,9 +231,6 @@ void aul_crash_live(aul_crash_run *run, aul_simdisk *image, const aul_model *mod
         atomic_fetch_add_explicit(&run->counts->distinct, 1, memory_order_relaxed);
     run->trace = aul_mix(run->trace + hash);
     if (!remember(run, aul_mix(hash ^ aul_mix(model->required)) + aul_mix(model->visible))) return;
-    snprintf(run->where[run->depth] + strlen(run->where[run->depth]),
-             sizeof run->where[run->depth] - strlen(run->where[run->depth]), ", cut: %s",
-             aul_sim_cut_name(cut));
     try_variants(run, image, model, cut);
     if (run->failed) return;
     /* The image's life is this run's for a while. */
@@ -224,10 +238,12 @@ void aul_crash_live(aul_crash_run *run, aul_simdisk *image, const aul_model *mod
     aul_model_copy(model, &run->model);
     run->disk = image;
     run->store = NULL;
-    run->pending = 0;
+    run->logged_count = 0;
+    run->every = outer.depth == 0 ? choose_every(run) : outer.every;
+    run->later_first = run->later_count;
     run->depth++;
     run->in_boundary = run->depth >= AUL_CRASH_DEPTH_MAX;
-    run->in_commit = run->faulty = false;
+    run->faulty = run->full = false;
     run->where[run->depth][0] = 0;
     aul_simdisk_observe(image, aul_crash_observe, run);
     recover(run);
@@ -242,9 +258,12 @@ void aul_crash_live(aul_crash_run *run, aul_simdisk *image, const aul_model *mod
     run->store = outer.store;
     run->model = outer.model;
     run->op = outer.op;
-    run->pending = outer.pending;
+    memcpy(run->logged, outer.logged, sizeof run->logged);
+    run->logged_count = outer.logged_count;
+    run->every = outer.every;
+    run->later_first = outer.later_first;
     run->depth = outer.depth;
     run->in_boundary = outer.in_boundary;
-    run->in_commit = outer.in_commit;
     run->faulty = outer.faulty;
+    run->full = outer.full;
 }

@@ -124,21 +124,22 @@ void aul_model_change(aul_model_state *state, const aul_change *change) {
     state->end_pages = aul_max(state->end_pages, change->page + 1);
 }
 
-static void choose_kind(aul_random *random, size_t bytes, aul_change *change) {
+static void choose_kind(aul_random *random, size_t bytes, bool tiny, aul_change *change) {
     static const u32 kinds[] = {AUL_WRITE, AUL_WRITE, AUL_WRITE,   AUL_WRITE, AUL_WRITE,
                                 AUL_MOVE,  AUL_MOVE,  AUL_FILL,    AUL_FILL,  AUL_IMAGE,
                                 AUL_IMAGE, AUL_IMAGE, AUL_TRUNCATE};
     change->kind = kinds[aul_random_below(random, sizeof kinds / sizeof *kinds)];
-    if (bytes > 4 * AUL_MODEL_PAGE_SIZE && aul_random_chance(random, 60)) change->kind = AUL_IMAGE;
+    if (bytes > 4 * AUL_MODEL_PAGE_SIZE && aul_random_chance(random, 75)) change->kind = AUL_IMAGE;
     if (bytes > 4 * AUL_MODEL_PAGE_SIZE && change->kind == AUL_TRUNCATE &&
         aul_random_chance(random, 70))
         change->kind = AUL_FILL;
+    if (tiny) change->kind = AUL_FILL; /* many records, and few bytes */
 }
 
 /* One change, its data random bytes at `data`. */
-static void choose(aul_random *random, size_t bytes, u8 *data, aul_change *change) {
+static void choose(aul_random *random, size_t bytes, bool tiny, u8 *data, aul_change *change) {
     *change = (aul_change){.data = data};
-    choose_kind(random, bytes, change);
+    choose_kind(random, bytes, tiny, change);
     bool few = aul_random_chance(random, 40);
     change->page = aul_random_below(random, few ? 3 : AUL_MODEL_PAGES);
     if (change->kind == AUL_TRUNCATE) {
@@ -159,14 +160,31 @@ static void choose(aul_random *random, size_t bytes, u8 *data, aul_change *chang
     for (u32 i = 0; i < change->length; i += 8) put64(data + i, aul_random_next(random));
 }
 
+/* Data that look like frames of this very log, and say that much was durable; only the checksum
+ * of such a header, with its file and place, tells it from one. */
+static void forge(const aul_model_state *state, aul_random *random, u8 *data, u32 bytes) {
+    for (u32 at = 0; at + AUL_FRAME_HEADER <= bytes; at += AUL_FRAME_HEADER) {
+        aul_frame frame = {.payload_bytes = 8 + (u32)aul_random_below(random, 500),
+                           .first_lsn = state->first_lsn + 1000,
+                           .epoch = state->epoch,
+                           .durable_before = state->first_lsn + 900,
+                           .records = 1,
+                           .flags = AUL_FRAME_FIRST | AUL_FRAME_LAST};
+        u8 id[AUL_ID_BYTES] = {0};
+        aul_frame_encode(data + at, &frame, id, aul_random_next(random));
+    }
+}
+
 size_t aul_model_random_changes(aul_model_state *state, aul_random *random, u8 *to, size_t bytes,
                                 u64 *records) {
     size_t at = 0;
+    bool tiny = aul_random_chance(random, 10), forged = aul_random_chance(random, 10);
     *records = 0;
     do {
         u8 data[AUL_MODEL_PAGE_SIZE + 8];
         aul_change change;
-        choose(random, bytes, data, &change);
+        choose(random, bytes, tiny, data, &change);
+        if (forged) forge(state, random, data, change.data_bytes);
         aul_model_change(state, &change);
         memset(to + at, 0, AUL_CHANGE_HEADER);
         to[at] = (u8)change.kind;
@@ -177,6 +195,6 @@ size_t aul_model_random_changes(aul_model_state *state, aul_random *random, u8 *
         memcpy(to + at + AUL_CHANGE_HEADER, data, change.data_bytes);
         at += AUL_CHANGE_HEADER + change.data_bytes;
         ++*records;
-    } while (at < bytes);
+    } while (at < bytes && *records < AUL_IN_FLIGHT_LSNS);
     return at;
 }

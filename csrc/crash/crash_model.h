@@ -7,6 +7,7 @@
 #ifndef AUL_CRASH_MODEL_H
 #define AUL_CRASH_MODEL_H
 
+#include "../frame.h"
 #include "../record.h"
 #include "../simdisk/random.h"
 
@@ -16,6 +17,7 @@
 
 typedef struct {
     u64 first_lsn, lsn, time_ns, end_pages;
+    u64 epoch;   /* for data that look like a frame */
     u32 touched; /* pages with a record, or a truncate of what had records */
     u32 written; /* pages with a record since their last truncate */
     const u8 *pages[AUL_MODEL_PAGES];

@@ -8,16 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../diff.h"
 #include "crash.h"
-
-#define WAIT_MS 1000u
 
 /* What a program is like. */
 typedef struct {
-    aul_sim_fault fault;
-    u64 fault_after;  /* steps */
-    bool equal_sizes; /* small commits are all of one size */
+    aul_sim_fault (*worse)(aul_random *random); /* what may happen to the disk: NULL: it fills */
+    u64 worse_after;                            /* so many steps */
+    bool equal_sizes;                           /* small commits are all of one size */
     u32 size;
 } shape;
 
@@ -52,180 +49,22 @@ int aul_crash_open(aul_crash_run *run, aul_simdisk *disk, u32 process, bool read
     /* Another window is a manifest to write. */
     if (!read_only && aul_random_chance(&run->random, 3))
         options.retention_ns = 1 + aul_random_below(&run->random, 1000000000);
-    return aul_open_on(&table, AUL_CRASH_PATH, &options, store, error);
+    int status = aul_open_on(&table, AUL_CRASH_PATH, &options, store, error);
+    if (disk == run->disk && !run->in_boundary) aul_crash_live_later(run);
+    return status;
 }
 
-/* A fault has struck: calls may fail now, and the log may have ended. */
-static bool has_struck(const aul_crash_run *run) { return aul_simdisk_faults(run->disk) > 0; }
+bool aul_crash_struck(const aul_crash_run *run) { return aul_simdisk_faults(run->disk) > 0; }
 
-/* The disk does not fail any more. */
+bool aul_crash_excused(const aul_crash_run *run, int status) {
+    return aul_crash_struck(run) || (run->full && status == AUL_DISK_FULL);
+}
+
+/* The disk does not fail any more, and has room. */
 static void mend(aul_crash_run *run) {
     aul_simdisk_inject(run->disk, &(aul_sim_fault){.at = 0});
-    run->faulty = false;
-}
-
-size_t aul_crash_begin_state(aul_crash_run *run, aul_commit_options *options) {
-    aul_store *store = run->store;
-    aul_model_state *state = aul_model_push(&run->model);
-    u64 now = store->disk->now(store->disk->context);
-    /* Sometimes the caller's clock goes back. The first commit of all has none to compare with. */
-    if (run->model.count > 2 && aul_random_chance(&run->random, 10)) now -= 1000000;
-    options->time_ns = now;
-    state->first_lsn = store->log.next_lsn;
-    state->time_ns = aul_max(now, store->log.last_time_ns);
-    return run->model.count - 1;
-}
-
-/* What came of a commit that was expected to get `lsn`. */
-static void note_outcome(aul_crash_run *run, size_t at, u64 lsn, int status, u32 durability,
-                         const aul_outcome *outcome, const aul_error *error) {
-    aul_model *model = &run->model;
-    bool struck = has_struck(run);
-    run->trace = aul_mix(run->trace + outcome->lsn + (u64)status);
-    atomic_fetch_add_explicit(&run->counts->commits, 1, memory_order_relaxed);
-    if (status && !struck)
-        aul_crash_wrong(run, "a commit fails without a cause: %d %s", status, error->text);
-    if (outcome->logged && outcome->lsn != lsn)
-        aul_crash_wrong(run, "a commit has LSN %llu, not %llu", (unsigned long long)outcome->lsn,
-                        (unsigned long long)lsn);
-    if (status == AUL_OK && durability == AUL_DURABILITY_SYNC) {
-        if (aul_durable_lsn(run->store) < lsn)
-            aul_crash_wrong(run, "LSN %llu is acknowledged, %llu is durable",
-                            (unsigned long long)lsn,
-                            (unsigned long long)aul_durable_lsn(run->store));
-        model->required = aul_max(model->required, lsn);
-    }
-    if (outcome->logged || status == AUL_UNKNOWN) return;
-    if (status == AUL_OK || model->count != at + 1)
-        aul_crash_wrong(run, "a commit was not logged, and is: %d", status);
-    model->count = at;
-}
-
-void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equal_bytes) {
-    aul_store *store = run->store;
-    u8 *changes = malloc(AUL_MODEL_CHANGES_ROOM(bytes));
-    if (!changes) abort();
-    aul_commit_options options = {.durability = durability};
-    u64 records = 1;
-    size_t at = aul_crash_begin_state(run, &options), used;
-    aul_model_state *state = aul_model_top(&run->model);
-    if (equal_bytes) {
-        u8 data[AUL_MODEL_PAGE_SIZE];
-        for (u32 i = 0; i < equal_bytes; i++) data[i] = (u8)aul_random_next(&run->random);
-        aul_change change = {.kind = AUL_WRITE,
-                             .page = aul_random_below(&run->random, AUL_MODEL_PAGES),
-                             .length = equal_bytes,
-                             .data_bytes = equal_bytes,
-                             .data = data};
-        aul_model_change(state, &change);
-        memset(changes, 0, AUL_CHANGE_HEADER);
-        changes[0] = AUL_WRITE;
-        put16(changes + 4, change.length);
-        put64(changes + 8, change.page);
-        memcpy(changes + AUL_CHANGE_HEADER, data, change.length);
-        used = AUL_CHANGE_HEADER + change.length;
-    } else {
-        used = aul_model_random_changes(state, &run->random, changes, bytes, &records);
-    }
-    static const u8 note[40] = "a note, to make headers of several sizes";
-    options.note = note;
-    options.note_bytes =
-        aul_random_chance(&run->random, 15) ? (u32)aul_random_below(&run->random, sizeof note) : 0;
-    u64 lsn = state->lsn = state->first_lsn + records - 1;
-    aul_outcome outcome = {0};
-    aul_error error = {0};
-    int status = aul_commit_changes(store, changes, used, &options, WAIT_MS, &outcome, &error);
-    free(changes);
-    note_outcome(run, at, lsn, status, durability, &outcome, &error);
-}
-
-/* Puts a whole page as the engine does: as the difference from what is there. */
-static int put_page(aul_crash_run *run, aul_tx *tx, u64 *records, aul_error *error) {
-    aul_model_state *state = aul_model_top(&run->model);
-    aul_change changes[AUL_DIFF_CHANGES_MAX];
-    u8 image[AUL_MODEL_PAGE_SIZE];
-    u64 page = aul_random_below(&run->random, AUL_MODEL_PAGES);
-    bool beyond = page >= state->end_pages;
-    memcpy(image, state->pages[page], sizeof image);
-    for (u64 n = aul_random_below(&run->random, 4); n > 0; n--)
-        put64(image + aul_random_below(&run->random, sizeof image - 8),
-              aul_random_next(&run->random));
-    size_t count = aul_diff(AUL_MODEL_PAGE_SIZE, page, state->pages[page], image, changes);
-    if (count == 0 && beyond)
-        changes[count++] =
-            (aul_change){.kind = AUL_FILL, .page = page, .length = AUL_MODEL_PAGE_SIZE};
-    int status = aul_tx_put(tx, page, image, error);
-    for (size_t i = 0; i < count && !status; i++) aul_model_change(state, &changes[i]);
-    if (!status) *records += count;
-    return status;
-}
-
-static int read_under(aul_crash_run *run, aul_tx *tx, aul_error *error) {
-    const aul_model_state *state = aul_model_top(&run->model);
-    u8 page[AUL_MODEL_PAGE_SIZE];
-    u64 at = aul_random_below(&run->random, AUL_MODEL_PAGES);
-    int status = aul_tx_read(tx, at, page, error);
-    if (!status && memcmp(page, state->pages[at], sizeof page) != 0)
-        aul_crash_wrong(run, "a transaction reads page %llu wrong", (unsigned long long)at);
-    return status;
-}
-
-void aul_crash_transact(aul_crash_run *run, u32 durability) {
-    aul_store *store = run->store;
-    aul_commit_options options = {.durability = durability};
-    aul_outcome outcome = {0};
-    aul_error error = {0};
-    aul_tx *tx = NULL;
-    u64 records = 0;
-    int status = aul_tx_begin(store, 0, &tx, &error);
-    if (status) {
-        if (!has_struck(run)) aul_crash_wrong(run, "no transaction: %d %s", status, error.text);
-        return;
-    }
-    size_t at = aul_crash_begin_state(run, &options);
-    for (u64 n = aul_random_below(&run->random, 5); n > 0 && !status; n--) {
-        u8 changes[AUL_MODEL_CHANGES_ROOM(300)];
-        u64 how = aul_random_below(&run->random, 3), more = 0;
-        if (how == 0) status = read_under(run, tx, &error);
-        if (how == 1) status = put_page(run, tx, &records, &error);
-        if (how != 2 || status) continue;
-        size_t bytes = aul_model_random_changes(aul_model_top(&run->model), &run->random, changes,
-                                                1 + aul_random_below(&run->random, 300), &more);
-        status = aul_tx_apply(tx, changes, bytes, &error);
-        records += more;
-    }
-    if (status && !has_struck(run))
-        aul_crash_wrong(run, "in a transaction: %d %s", status, error.text);
-    if (status || records == 0 || aul_random_chance(&run->random, 10)) {
-        run->model.count = at;
-    } else {
-        u64 lsn = aul_model_top(&run->model)->first_lsn + records - 1;
-        aul_model_top(&run->model)->lsn = lsn;
-        status = aul_tx_commit(tx, &options, WAIT_MS, &outcome, &error);
-        note_outcome(run, at, lsn, status, durability, &outcome, &error);
-    }
-    aul_tx_free(tx);
-}
-
-/* Waits for a commit that was logged beside another's sync. */
-static void wait_for_pending(aul_crash_run *run) {
-    aul_error error = {0};
-    int status = aul_wait(run->store, run->pending, AUL_DURABILITY_SYNC, WAIT_MS, &error);
-    if (status == AUL_OK)
-        run->model.required = aul_max(run->model.required, run->pending);
-    else if (!has_struck(run))
-        aul_crash_wrong(run, "waiting: %d %s", status, error.text);
-    run->pending = 0;
-}
-
-void aul_crash_sync(aul_crash_run *run) {
-    u64 logged = run->store->log.logged, lsn = 0;
-    aul_error error = {0};
-    int status = aul_sync(run->store, WAIT_MS, &lsn, &error);
-    if (status == AUL_OK)
-        run->model.required = aul_max(run->model.required, logged);
-    else if (!has_struck(run))
-        aul_crash_wrong(run, "a sync: %d %s", status, error.text);
+    aul_simdisk_limit(run->disk, UINT64_MAX);
+    run->faulty = run->full = false;
 }
 
 static void drop_follower(aul_crash_run *run) {
@@ -255,49 +94,101 @@ static void look(aul_crash_run *run) {
     run->in_boundary = in_boundary;
 }
 
-void aul_crash_keep(aul_crash_run *run) {
-    for (u64 n = 1 + aul_random_below(&run->random, 2); n > 0; n--) {
-        if (aul_random_chance(&run->random, 50)) aul_simdisk_wait(run->disk, 600000000);
-        aul_keeper_work(run->store);
+/* Sealing needs no room that was not secured before: a full disk keeps no segment from it. */
+static void check_sealed(aul_crash_run *run) {
+    aul_store *store = run->store;
+    aul_segment_list *list = aul_page_index_list(&store->index);
+    for (size_t i = 0; i < list->count; i++) {
+        const aul_segment *segment = list->items[i];
+        if (atomic_load(&segment->sealed)) continue;
+        bool full = segment->next && segment != store->log.sync_head &&
+                    atomic_load(&segment->last_lsn) <= aul_durable_lsn(store);
+        if (full && !segment->bounded)
+            aul_crash_wrong(run, "%s is full and durable, and not sealed", segment->name);
+        break;
     }
-    if (run->store->log.failed && !has_struck(run))
+    aul_segment_list_release(&store->index, list);
+}
+
+void aul_crash_keep(aul_crash_run *run) {
+    aul_log *log = &run->store->log;
+    u64 written = log->written;
+    bool waits = aul_random_chance(&run->random, 50);
+    for (u64 n = waits ? 2 : 1; n > 0; n--) {
+        aul_keeper_work(run->store);
+        if (waits) aul_simdisk_wait(run->disk, 600000000);
+    }
+    if (waits) aul_keeper_work(run->store);
+    if (log->failed && !aul_crash_struck(run))
         aul_crash_wrong(run, "the background thread has ended the log: errno %d",
-                        run->store->log.failed_errno);
+                        log->failed_errno);
+    if (!log->failed && !aul_crash_struck(run)) check_sealed(run);
+    if (waits && !log->failed && aul_durable_lsn(run->store) < written)
+        aul_crash_wrong(run, "LSN %llu was written more than a second ago, %llu is durable",
+                        (unsigned long long)written,
+                        (unsigned long long)aul_durable_lsn(run->store));
+}
+
+/* Another process, and this one, want to write to the volume, too. */
+static void intrude(aul_crash_run *run) {
+    aul_store *second = NULL;
+    aul_error error = {0};
+    bool in_boundary = run->in_boundary;
+    run->in_boundary = true;
+    u32 process = aul_random_chance(&run->random, 80) ? 1 : 0;
+    int status = aul_crash_open(run, run->disk, process, false, &second, &error);
+    if (status != AUL_LOCKED && !aul_crash_excused(run, status))
+        aul_crash_wrong(run, "a second writer: %d %s", status, error.text);
+    aul_free(second);
+    run->in_boundary = in_boundary;
+}
+
+static u32 choose_durability(aul_random *random) {
+    u64 of = aul_random_below(random, 100);
+    return of < 60 ? AUL_DURABILITY_SYNC : of < 85 ? AUL_DURABILITY_OS : AUL_DURABILITY_LOGGED;
 }
 
 static void step(aul_crash_run *run, const shape *like) {
     aul_random *random = &run->random;
-    u32 durability = aul_random_chance(random, 70) ? AUL_DURABILITY_SYNC : AUL_DURABILITY_OS;
+    u32 durability = choose_durability(random);
     u64 what = aul_random_below(random, 100);
     aul_crash_op committing = durability ? AUL_OP_COMMIT_OS : AUL_OP_COMMIT;
-    if (run->pending && aul_random_chance(random, 60)) wait_for_pending(run);
-    if (what < 40) {
+    run->op = AUL_OP_SYNC;
+    if (run->logged_count && aul_random_chance(random, 50)) aul_crash_wait_logged(run);
+    if (what < 30) {
         run->op = committing;
         aul_crash_commit(run, 1 + aul_random_below(random, 400), durability,
                          like->equal_sizes ? like->size : 0);
-    } else if (what < 52) {
+    } else if (what < 40) {
         run->op = committing;
         aul_crash_commit(run, 1000 + aul_random_below(random, 4000), durability, 0);
-    } else if (what < 60) {
+    } else if (what < 47) {
         run->op = AUL_OP_BULK;
         u64 large = aul_random_below(random, 3) * aul_random_below(random, AUL_SEGMENT_BYTES_BULK);
         aul_crash_commit(run, AUL_BULK_BYTES + large, durability, 0);
-    } else if (what < 72) {
+    } else if (what < 58) {
         run->op = AUL_OP_TRANSACTION;
         aul_crash_transact(run, durability);
-    } else if (what < 88) {
+    } else if (what < 68) {
+        aul_crash_line(run, like->equal_sizes ? like->size : 0);
+    } else if (what < 82) {
         run->op = AUL_OP_KEEP;
         aul_crash_keep(run);
-    } else if (what < 92) {
+    } else if (what < 86) {
         run->op = AUL_OP_SYNC;
         aul_crash_sync(run);
-    } else if (what < 96) {
+    } else if (what < 90) {
         look(run);
+    } else if (what < 94) {
+        aul_crash_hold(run);
+    } else if (what < 95) {
+        intrude(run);
     } else if (!run->faulty && !run->lies) {
         follow(run);
     }
     if (run->follower && aul_random_chance(random, 50))
         aul_crash_check_view(run, run->follower, NULL, &run->followed, run->faulty);
+    if (aul_random_chance(random, 50)) aul_crash_check_held(run);
 }
 
 /* Sessions */
@@ -309,7 +200,7 @@ bool aul_crash_open_session(aul_crash_run *run) {
     if (status) {
         run->store = NULL;
         if (run->lies && status == AUL_CORRUPT) return false;
-        if (has_struck(run)) { /* once more, on a disk that is mended */
+        if (aul_crash_excused(run, status)) { /* once more, on a disk that is mended */
             mend(run);
             status = aul_crash_open(run, run->disk, 0, false, &run->store, &error);
         }
@@ -317,6 +208,7 @@ bool aul_crash_open_session(aul_crash_run *run) {
     }
     if (!aul_crash_accept(run, run->store, &run->model)) return false;
     look(run);
+    if (aul_random_chance(&run->random, 20)) intrude(run);
     return !run->failed;
 }
 
@@ -324,10 +216,11 @@ bool aul_crash_close_session(aul_crash_run *run) {
     aul_error error = {0};
     run->op = AUL_OP_CLOSE;
     int status = aul_close(run->store, &error);
-    bool struck = has_struck(run), failed = run->store->log.failed;
+    bool failed = run->store->log.failed;
     run->model.required = aul_max(run->model.required, aul_durable_lsn(run->store));
     run->model.issued = aul_max(run->model.issued, run->store->log.next_lsn - 1);
-    if (status && !struck) aul_crash_wrong(run, "a clean close: %d %s", status, error.text);
+    if (status && !aul_crash_excused(run, status))
+        aul_crash_wrong(run, "a clean close: %d %s", status, error.text);
     if (!status && !failed) run->model.required = aul_model_top(&run->model)->lsn;
     run->model.visible = run->model.required;
     aul_free(run->store);
@@ -355,12 +248,13 @@ void aul_crash_end_session(aul_crash_run *run, aul_sim_cut cut) {
     run->trace = aul_mix(run->trace + aul_simdisk_trace(run->disk));
     aul_simdisk_observe(run->disk, NULL, NULL);
     aul_free(store);
+    aul_crash_let_go(run);
     if (!run->failed && aul_simdisk_leaks(run->disk))
         aul_crash_wrong(run, "%llu files or pieces of memory are left",
                         (unsigned long long)aul_simdisk_leaks(run->disk));
     aul_simdisk_free(run->disk);
     run->disk = next;
-    run->faulty = false; /* another disk */
+    run->faulty = run->full = false; /* another disk */
     run->store = NULL;
     aul_simdisk_observe(next, aul_crash_observe, run);
 }
@@ -371,6 +265,14 @@ static void drop_session(aul_crash_run *run) {
     leave(run, false);
     aul_free(run->store);
     run->store = NULL;
+}
+
+/* Whatever is held, some of it until after the end. */
+static void begin_end(aul_crash_run *run) {
+    drop_follower(run);
+    run->logged_count = 0;
+    aul_crash_check_held(run);
+    if (aul_random_chance(&run->random, 50)) aul_crash_let_go(run);
 }
 
 /* After a fault: what is durable can still be read, and no more is shown. The same machine goes
@@ -392,8 +294,6 @@ static void end_session(aul_crash_run *run) {
     static const aul_sim_cut cuts[] = {AUL_CUT_KILL, AUL_CUT_KILL,   AUL_CUT_NONE,
                                        AUL_CUT_ALL,  AUL_CUT_PREFIX, AUL_CUT_SUBSET};
     u64 how = aul_random_below(&run->random, 10);
-    drop_follower(run);
-    run->pending = 0;
     if (how < 5)
         aul_crash_close_session(run);
     else if (how < 9)
@@ -402,36 +302,88 @@ static void end_session(aul_crash_run *run) {
         drop_session(run);
 }
 
+/* A sync that fails early, so that others come after it. */
+static aul_sim_fault failing_sync(aul_random *random) {
+    bool any = aul_random_chance(random, 25);
+    return (aul_sim_fault){.calls = 1u << AUL_SIM_SYNC | (u32)any << AUL_SIM_SYNC_DIRECTORY,
+                           .at = 1 + aul_random_below(random, 4),
+                           .what = EIO,
+                           .for_ever = aul_random_chance(random, 20)};
+}
+
+static aul_sim_fault failing_call(aul_random *random) {
+    static const int whats[] = {EIO, EIO, ENOSPC, ENOSPC, EINTR, AUL_FAULT_SHORT};
+    aul_sim_fault fault = {.calls = ~(1u << AUL_SIM_MEMORY),
+                           .at = 1 + aul_random_below(random, 60),
+                           .what = whats[aul_random_below(random, 6)],
+                           .for_ever = aul_random_chance(random, 30)};
+    if (fault.what == ENOSPC) fault.calls = AUL_SIM_MAY_FILL;
+    if (fault.what == EINTR) fault.calls = AUL_SIM_MAY_INTERRUPT;
+    if (fault.what == EINTR) fault.for_ever = false;
+    return fault;
+}
+
+static aul_sim_fault no_memory(aul_random *random) {
+    return (aul_sim_fault){.calls = 1u << AUL_SIM_MEMORY,
+                           .at = 3 + 3 * aul_random_below(random, 60),
+                           .what = ENOMEM,
+                           .for_ever = aul_random_chance(random, 30)};
+}
+
+static aul_sim_fault lie(aul_random *random) {
+    return (aul_sim_fault){.calls = 1u << AUL_SIM_WRITE,
+                           .at = 1 + aul_random_below(random, 60),
+                           .what = aul_random_chance(random, 40) ? AUL_FAULT_LOST
+                                                                 : AUL_FAULT_MISDIRECTED};
+}
+
 static shape choose_shape(aul_crash_run *run) {
-    static const int whats[] = {EIO, EIO, EIO, ENOSPC, ENOSPC, EINTR, AUL_FAULT_SHORT};
     aul_random *random = &run->random;
     shape like = {.equal_sizes = aul_random_chance(random, 40),
                   .size = 8 + (u32)aul_random_below(random, 200),
-                  .fault_after = UINT64_MAX};
+                  .worse_after = aul_random_below(random, run->steps + 1)};
     u64 kind = aul_random_below(random, 100);
-    if (kind < 65) return like;
-    like.fault_after = aul_random_below(random, run->steps + 1);
-    like.fault = (aul_sim_fault){.calls = ~(1u << AUL_SIM_MEMORY),
-                                 .at = 1 + aul_random_below(random, 60),
-                                 .what = whats[aul_random_below(random, 7)],
-                                 .for_ever = aul_random_chance(random, 30)};
-    if (like.fault.what == EIO && aul_random_chance(random, 50))
-        like.fault.calls = 1u << AUL_SIM_SYNC | 1u << AUL_SIM_SYNC_DIRECTORY;
-    if (like.fault.what == ENOSPC) like.fault.calls = AUL_SIM_MAY_FILL;
-    if (like.fault.what == EINTR) like.fault.calls = AUL_SIM_MAY_INTERRUPT;
-    if (like.fault.what == EINTR) like.fault.for_ever = false;
-    if (kind >= 88 && kind < 92) {
-        like.fault.calls = 1u << AUL_SIM_MEMORY;
-        like.fault.what = ENOMEM;
-        like.fault.at *= 3;
-    }
-    if (kind >= 92) {
-        like.fault.calls = 1u << AUL_SIM_WRITE;
-        like.fault.what = kind < 96 ? AUL_FAULT_LOST : AUL_FAULT_MISDIRECTED;
-        like.fault.for_ever = false;
-        run->lies = true;
-    }
+    if (kind < 50)
+        like.worse_after = UINT64_MAX;
+    else
+        like.worse = kind < 65   ? failing_sync
+                     : kind < 80 ? failing_call
+                     : kind < 85 ? no_memory
+                                 : 0;
+    if (kind >= 93) like.worse = lie;
+    run->lies = kind >= 93;
     return like;
+}
+
+/* Others leave room for a segment, or for next to nothing. */
+static void fill_disk(aul_crash_run *run, bool segment) {
+    u64 room = aul_random_below(&run->random, AUL_SEGMENT_BYTES_LEAST / 4);
+    run->full = true;
+    aul_simdisk_limit(run->disk, segment ? room + AUL_SEGMENT_BYTES : room);
+}
+
+/* What was logged where there was room is sealed where there is none. */
+static void keep_on_full_disk(aul_crash_run *run) {
+    run->op = AUL_OP_KEEP;
+    fill_disk(run, false);
+    aul_crash_keep(run);
+}
+
+/* From now on the disk has little room, or a fault. */
+static void make_worse(aul_crash_run *run, const shape *like, bool lies) {
+    if (!like->worse) {
+        fill_disk(run, aul_random_chance(&run->random, 60));
+        return;
+    }
+    if (aul_random_chance(&run->random, 50)) { /* what may be lost is shown, and held */
+        run->op = AUL_OP_COMMIT_OS;
+        aul_crash_commit(run, 100, AUL_DURABILITY_OS, 0);
+        aul_crash_hold(run);
+    }
+    run->fault = like->worse(&run->random);
+    aul_simdisk_inject(run->disk, &run->fault);
+    run->faulty = true;
+    run->lies = lies;
 }
 
 static void run_steps(aul_crash_run *run) {
@@ -440,27 +392,23 @@ static void run_steps(aul_crash_run *run) {
     run->lies = false; /* not yet */
     if (!aul_crash_open_session(run)) return;
     for (u64 i = 0; i < run->steps && !run->failed; i++) {
-        if (i == like.fault_after) {
-            aul_simdisk_inject(run->disk, &like.fault);
-            run->fault = like.fault;
-            run->faulty = true;
-            run->lies = lies;
-        }
+        if (i >= like.worse_after && !run->faulty) make_worse(run, &like, lies);
         step(run, &like);
+        if (run->full && !run->failed) keep_on_full_disk(run);
         aul_crash_between(run);
         if (run->failed) break;
         bool ended = run->store->log.failed;
         if (!ended && !aul_random_chance(&run->random, 6)) continue;
         if (run->lies) break; /* the images have told what there is to tell */
-        if (has_struck(run)) {
-            drop_follower(run);
-            run->pending = 0;
+        begin_end(run);
+        if (aul_crash_struck(run))
             end_faulty_session(run);
-        } else {
+        else
             end_session(run);
-        }
+        aul_crash_let_go(run);
         aul_crash_between(run);
         if (!run->failed && !aul_crash_open_session(run)) break;
+        if (like.worse_after <= i) like.worse_after = i + aul_random_below(&run->random, 6);
     }
 }
 
@@ -473,6 +421,7 @@ bool aul_crash_program(aul_crash_run *run) {
     aul_simdisk_observe(run->disk, NULL, NULL);
     drop_follower(run);
     aul_free(run->store);
+    aul_crash_let_go(run);
     run->trace = aul_mix(run->trace + aul_simdisk_trace(run->disk));
     if (!run->failed && aul_simdisk_leaks(run->disk))
         aul_crash_wrong(run, "%llu files or pieces of memory are left",

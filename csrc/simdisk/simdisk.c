@@ -132,10 +132,32 @@ static int sim_read(void *context, int handle, void *buffer, size_t bytes, u64 o
     return 0;
 }
 
-/* Where a write goes that the disk puts in the wrong place: another block of the same file. */
-static u64 misdirect(aul_simdisk *disk, const aul_sim_file *file, u64 offset) {
+/* Gives bytes back to the disk. */
+static void give_room(aul_simdisk *disk, u64 bytes) {
+    if (disk->room != UINT64_MAX) disk->room += bytes;
+}
+
+/* Room for a file of `size` bytes to become one of `wanted`. ENOSPC, and *wanted is what there is
+ * room for. */
+static int take_room(aul_simdisk *disk, u64 size, u64 *wanted) {
+    if (disk->room == UINT64_MAX || *wanted <= size) return 0;
+    u64 more = aul_min(*wanted - size, disk->room);
+    disk->room -= more;
+    if (size + more == *wanted) return 0;
+    *wanted = size + more;
+    return ENOSPC;
+}
+
+/* Where a write goes that the disk puts in the wrong place: another block, of any file. */
+static aul_sim_file *misdirect(aul_simdisk *disk, aul_sim_file *file, u64 *offset) {
+    for (int tries = 0; tries < 4 && aul_random_chance(&disk->random, 50); tries++) {
+        aul_sim_file *other =
+            disk->now.items[aul_random_below(&disk->random, disk->now.count)].file;
+        if (!other->is_directory && other->locked_by < 0) file = other;
+    }
     u64 blocks = file->cache.size / AUL_SIM_SECTOR + 1;
-    return aul_random_below(&disk->random, blocks) * AUL_SIM_SECTOR + offset % AUL_SIM_SECTOR;
+    *offset = aul_random_below(&disk->random, blocks) * AUL_SIM_SECTOR + *offset % AUL_SIM_SECTOR;
+    return file;
 }
 
 static int sim_write(void *context, int handle, const void *data, size_t bytes, u64 offset,
@@ -152,7 +174,12 @@ static int sim_write(void *context, int handle, const void *data, size_t bytes, 
     if (failed == EINTR || failed == AUL_FAULT_LOST) part = 0;
     trace(disk, offset);
     trace(disk, aul_crc32c((u32)bytes, data, bytes));
-    if (failed == AUL_FAULT_MISDIRECTED) offset = misdirect(disk, file, offset);
+    if (failed == AUL_FAULT_MISDIRECTED) file = misdirect(disk, file, &offset);
+    u64 end = offset + part;
+    if (part && take_room(disk, file->cache.size, &end)) {
+        failed = ENOSPC;
+        part = end > offset ? (size_t)(end - offset) : 0;
+    }
     if (part) aul_sim_file_write(file, data, part, offset, ++disk->order);
     if (file->locked_by >= 0) aul_sim_file_bound_pending(file, LOCK_CHANGES_MAX);
     *done = failed == AUL_FAULT_SHORT ? part : bytes;
@@ -211,6 +238,7 @@ static int sim_allocate(void *context, int handle, u64 bytes) {
         bytes = size + aul_random_below(&disk->random, bytes - size);
     else if (failed > 0)
         return failed;
+    if (take_room(disk, size, &bytes)) failed = ENOSPC;
     if (bytes > size) aul_sim_file_resize(file, bytes, ++disk->order);
     return failed > 0 ? failed : 0;
 }
@@ -226,7 +254,11 @@ static int sim_truncate(void *context, int handle, u64 bytes) {
     int failed = enter(disk, AUL_SIM_TRUNCATE, disk->handles[handle].path);
     trace(disk, bytes);
     if (failed > 0) return failed;
-    aul_sim_file_resize(file_of(disk, handle), bytes, ++disk->order);
+    aul_sim_file *file = file_of(disk, handle);
+    u64 size = file->cache.size, wanted = bytes;
+    if (take_room(disk, size, &wanted)) return ENOSPC;
+    if (bytes < size) give_room(disk, size - bytes);
+    aul_sim_file_resize(file, bytes, ++disk->order);
     return 0;
 }
 
@@ -253,6 +285,8 @@ static int sim_rename(void *context, const char *from, const char *to) {
     if (!file) return ENOENT;
     /* One that fails with an error of the disk may have been done all the same. */
     bool done = failed <= 0 || (failed == EIO && aul_random_chance(&disk->random, 50));
+    aul_sim_file *replaced = aul_sim_names_find(&disk->now, to);
+    if (done && replaced && replaced != file) give_room(disk, replaced->cache.size);
     if (done) aul_sim_add_naming(disk, AUL_NAME_MOVED, from, to, file);
     return failed > 0 ? failed : 0;
 }
@@ -266,6 +300,7 @@ static int sim_unlink(void *context, const char *path) {
     if (file->is_directory) return EISDIR;
     if (failed > 0) return failed;
     keep_stale(disk, file);
+    give_room(disk, file->cache.size);
     aul_sim_add_naming(disk, AUL_NAME_REMOVED, path, NULL, file);
     return 0;
 }
@@ -377,6 +412,7 @@ aul_simdisk *aul_simdisk_new(u64 seed) {
     if (!disk) abort();
     disk->id = ++ids;
     disk->random.state = seed;
+    disk->room = UINT64_MAX;
     disk->time = 1700000000ull * 1000000000u;
     for (u32 i = 0; i < AUL_SIM_PROCESSES; i++) disk->views[i] = (aul_sim_view){disk, i};
     return disk;
@@ -436,6 +472,8 @@ void aul_simdisk_inject(aul_simdisk *disk, const aul_sim_fault *fault) {
     disk->fault = *fault;
     disk->fault_hits = 0;
 }
+
+void aul_simdisk_limit(aul_simdisk *disk, u64 bytes) { disk->room = bytes; }
 
 u64 aul_simdisk_faults(const aul_simdisk *disk) { return disk->fault_hits; }
 

@@ -87,7 +87,7 @@ u64 aul_simdisk_trace(const aul_simdisk *disk);
 /* Beside errno values: */
 #define AUL_FAULT_SHORT (-1)       /* reads and writes: part of it, and no error */
 #define AUL_FAULT_LOST (-2)        /* writes: nothing, and no error */
-#define AUL_FAULT_MISDIRECTED (-3) /* writes: to another place of the file, and no error */
+#define AUL_FAULT_MISDIRECTED (-3) /* writes: to another place of a file, and no error */
 
 typedef struct {
     u32 calls; /* a bit for each aul_sim_call that it is about */
@@ -96,6 +96,9 @@ typedef struct {
     bool for_ever;
 } aul_sim_fault;
 
+/* The disk has room for so many bytes more, until files get shorter or go; what would take more
+ * finds it full. Images of it have room. */
+void aul_simdisk_limit(aul_simdisk *disk, u64 bytes);
 void aul_simdisk_inject(aul_simdisk *disk, const aul_sim_fault *fault);
 /* How often the fault last injected has struck. */
 u64 aul_simdisk_faults(const aul_simdisk *disk);

@@ -36,6 +36,7 @@ typedef struct {
 
 struct aul_simdisk {
     u64 id, order, inodes, time, trace;
+    u64 room; /* UINT64_MAX: without end */
     aul_random random;
     aul_sim_view views[AUL_SIM_PROCESSES];
     aul_sim_names now, durable;

@@ -1,0 +1,243 @@
+/* crash_commit.c: commits of every kind, and whether what came of them is what the model says. See
+ * crash.h. */
+#include <stdlib.h>
+
+#include "../diff.h"
+#include "crash.h"
+
+size_t aul_crash_begin_state(aul_crash_run *run, aul_commit_options *options) {
+    aul_store *store = run->store;
+    aul_model_state *state = aul_model_push(&run->model);
+    u64 now = store->disk->now(store->disk->context);
+    /* Sometimes the caller's clock goes back. The first commit of all has none to compare with. */
+    if (run->model.count > 2 && aul_random_chance(&run->random, 10)) now -= 1000000;
+    options->time_ns = now;
+    state->first_lsn = store->log.next_lsn;
+    state->epoch = store->epoch + !store->log.started;
+    state->time_ns = aul_max(now, store->log.last_time_ns);
+    return run->model.count - 1;
+}
+
+/* What came of a commit that was expected to get `lsn`. */
+static void note_outcome(aul_crash_run *run, size_t at, u64 lsn, int status, u32 durability,
+                         const aul_outcome *outcome, const aul_error *error) {
+    aul_model *model = &run->model;
+    run->trace = aul_mix(run->trace + outcome->lsn + (u64)status);
+    atomic_fetch_add_explicit(&run->counts->commits, 1, memory_order_relaxed);
+    bool waits = durability == AUL_DURABILITY_LOGGED && status == AUL_PENDING;
+    if (status && !waits && !aul_crash_excused(run, status))
+        aul_crash_wrong(run, "a commit fails without a cause: %d %s", status, error->text);
+    if (outcome->logged && outcome->lsn != lsn)
+        aul_crash_wrong(run, "a commit has LSN %llu, not %llu", (unsigned long long)outcome->lsn,
+                        (unsigned long long)lsn);
+    if (status == AUL_OK && durability == AUL_DURABILITY_SYNC) {
+        if (aul_durable_lsn(run->store) < lsn)
+            aul_crash_wrong(run, "LSN %llu is acknowledged, %llu is durable",
+                            (unsigned long long)lsn,
+                            (unsigned long long)aul_durable_lsn(run->store));
+        model->required = aul_max(model->required, lsn);
+    }
+    if (waits) run->logged[run->logged_count++] = lsn;
+    if (outcome->logged || status == AUL_UNKNOWN) return;
+    if (status == AUL_OK || model->count != at + 1)
+        aul_crash_wrong(run, "a commit was not logged, and is: %d", status);
+    model->count = at;
+}
+
+/* Packs one write of `bytes` bytes, as do many: commits of one size. */
+static size_t one_write(aul_model_state *state, aul_random *random, u8 *to, size_t bytes) {
+    u8 data[AUL_MODEL_PAGE_SIZE];
+    for (size_t i = 0; i < bytes; i++) data[i] = (u8)aul_random_next(random);
+    aul_change change = {.kind = AUL_WRITE,
+                         .page = aul_random_below(random, AUL_MODEL_PAGES),
+                         .length = (u32)bytes,
+                         .data_bytes = (u32)bytes,
+                         .data = data};
+    aul_model_change(state, &change);
+    memset(to, 0, AUL_CHANGE_HEADER);
+    to[0] = AUL_WRITE;
+    put16(to + 4, change.length);
+    put64(to + 8, change.page);
+    memcpy(to + AUL_CHANGE_HEADER, data, bytes);
+    return AUL_CHANGE_HEADER + bytes;
+}
+
+/* With a transaction of its own, as others may be about to commit; or in one call. */
+static int carry_out(aul_crash_run *run, aul_tx *tx, const u8 *changes, size_t bytes,
+                     const aul_commit_options *options, aul_outcome *outcome, aul_error *error) {
+    if (!tx)
+        return aul_commit_changes(run->store, changes, bytes, options, AUL_CRASH_WAIT_MS, outcome,
+                                  error);
+    int status = aul_tx_apply(tx, changes, bytes, error);
+    return status ? status : aul_tx_commit(tx, options, AUL_CRASH_WAIT_MS, outcome, error);
+}
+
+/* Begins a transaction. NULL with a reason. */
+static aul_tx *begin(aul_crash_run *run) {
+    aul_error error = {0};
+    aul_tx *tx = NULL;
+    int status = aul_tx_begin(run->store, AUL_CRASH_WAIT_MS, &tx, &error);
+    if (status && !aul_crash_excused(run, status))
+        aul_crash_wrong(run, "no transaction: %d %s", status, error.text);
+    return status ? NULL : tx;
+}
+
+static u32 can_wait(const aul_crash_run *run, u32 durability) {
+    bool room = run->logged_count < AUL_CRASH_LOGGED_MAX && aul_sim_thread_current() < 0;
+    return durability == AUL_DURABILITY_LOGGED && !room ? AUL_DURABILITY_SYNC : durability;
+}
+
+void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equal_bytes) {
+    static const u8 note[40] = "a note, to make headers of several sizes";
+    aul_tx *tx = NULL;
+    bool in_one_call = aul_sim_thread_current() < 0 && aul_random_chance(&run->random, 80);
+    if (!in_one_call && !(tx = begin(run))) return;
+    durability = can_wait(run, durability);
+    u8 *changes = malloc(AUL_MODEL_CHANGES_ROOM(aul_max(bytes, equal_bytes)));
+    if (!changes) abort();
+    aul_commit_options options = {.durability = durability, .note = note};
+    u64 records = 1;
+    size_t at = aul_crash_begin_state(run, &options), used;
+    aul_model_state *state = aul_model_top(&run->model);
+    if (equal_bytes)
+        used = one_write(state, &run->random, changes, equal_bytes);
+    else
+        used = aul_model_random_changes(state, &run->random, changes, bytes, &records);
+    if (aul_random_chance(&run->random, 15))
+        options.note_bytes = (u32)aul_random_below(&run->random, sizeof note);
+    u64 lsn = state->lsn = state->first_lsn + records - 1;
+    aul_outcome outcome = {0};
+    aul_error error = {0};
+    int status = carry_out(run, tx, changes, used, &options, &outcome, &error);
+    free(changes);
+    note_outcome(run, at, lsn, status, durability, &outcome, &error);
+    aul_tx_free(tx);
+}
+
+/* Puts a whole page as the engine does: as the difference from what is there. */
+static int put_page(aul_crash_run *run, aul_tx *tx, u64 *records, aul_error *error) {
+    aul_model_state *state = aul_model_top(&run->model);
+    aul_change changes[AUL_DIFF_CHANGES_MAX];
+    u8 image[AUL_MODEL_PAGE_SIZE];
+    u64 page = aul_random_below(&run->random, AUL_MODEL_PAGES);
+    bool beyond = page >= state->end_pages;
+    memcpy(image, state->pages[page], sizeof image);
+    for (u64 n = aul_random_below(&run->random, 4); n > 0; n--)
+        put64(image + aul_random_below(&run->random, sizeof image - 8),
+              aul_random_next(&run->random));
+    size_t count = aul_diff(AUL_MODEL_PAGE_SIZE, page, state->pages[page], image, changes);
+    if (count == 0 && beyond)
+        changes[count++] =
+            (aul_change){.kind = AUL_FILL, .page = page, .length = AUL_MODEL_PAGE_SIZE};
+    int status = aul_tx_put(tx, page, image, error);
+    for (size_t i = 0; i < count && !status; i++) aul_model_change(state, &changes[i]);
+    if (!status) *records += count;
+    return status;
+}
+
+static int read_under(aul_crash_run *run, aul_tx *tx, aul_error *error) {
+    const aul_model_state *state = aul_model_top(&run->model);
+    u8 page[AUL_MODEL_PAGE_SIZE];
+    u64 at = aul_random_below(&run->random, AUL_MODEL_PAGES);
+    int status = aul_tx_read(tx, at, page, error);
+    /* Where the log has failed meanwhile, the commit before may have got lost, or not. */
+    bool known = !run->store->log.failed;
+    if (!status && known && memcmp(page, state->pages[at], sizeof page) != 0)
+        aul_crash_wrong(run, "a transaction reads page %llu wrong", (unsigned long long)at);
+    return status;
+}
+
+/* Changes of which the last is none: all of them are refused. */
+static int apply_refused(aul_crash_run *run, aul_tx *tx, aul_error *error) {
+    u8 changes[AUL_MODEL_CHANGES_ROOM(300) + AUL_CHANGE_HEADER] = {0};
+    aul_model_state scratch = *aul_model_top(&run->model);
+    u64 records;
+    size_t bytes = aul_model_random_changes(&scratch, &run->random, changes,
+                                            1 + aul_random_below(&run->random, 300), &records);
+    memset(changes + bytes, 0xff, AUL_CHANGE_HEADER);
+    int status = aul_tx_apply(tx, changes, bytes + AUL_CHANGE_HEADER, error);
+    if (status == AUL_OK) aul_crash_wrong(run, "a change that is none is taken");
+    return status == AUL_INPUT ? AUL_OK : status;
+}
+
+static int do_some(aul_crash_run *run, aul_tx *tx, u64 *records, bool *has_read, aul_error *error) {
+    u8 changes[AUL_MODEL_CHANGES_ROOM(300)];
+    u64 how = aul_random_below(&run->random, 8), more = 0;
+    *has_read |= how < 2;
+    if (how < 2) return read_under(run, tx, error);
+    if (how < 4) return put_page(run, tx, records, error);
+    if (how < 6) return apply_refused(run, tx, error);
+    size_t bytes = aul_model_random_changes(aul_model_top(&run->model), &run->random, changes,
+                                            1 + aul_random_below(&run->random, 300), &more);
+    int status = aul_tx_apply(tx, changes, bytes, error);
+    *records += more;
+    return status;
+}
+
+/* A transaction that wrote nothing ends when what it has read is sure to stay. */
+static void end_reading(aul_crash_run *run, aul_tx *tx, u64 seen, u32 durability) {
+    aul_commit_options options = {.durability = durability};
+    aul_outcome outcome = {0};
+    aul_error error = {0};
+    int status = aul_tx_commit(tx, &options, AUL_CRASH_WAIT_MS, &outcome, &error);
+    if (status && !aul_crash_excused(run, status))
+        aul_crash_wrong(run, "a transaction that only read: %d %s", status, error.text);
+    if (status == AUL_OK && aul_visible_lsn(run->store) < seen)
+        aul_crash_wrong(run, "a transaction has read LSN %llu and ended, %llu is visible",
+                        (unsigned long long)seen, (unsigned long long)aul_visible_lsn(run->store));
+}
+
+void aul_crash_transact(aul_crash_run *run, u32 durability) {
+    aul_error error = {0};
+    aul_tx *tx = begin(run);
+    if (!tx) return;
+    durability = can_wait(run, durability);
+    aul_commit_options options = {.durability = durability};
+    aul_outcome outcome = {0};
+    u64 records = 0, seen = run->store->log.last_commit;
+    bool has_read = false;
+    int status = AUL_OK;
+    size_t at = aul_crash_begin_state(run, &options);
+    for (u64 n = aul_random_below(&run->random, 5); n > 0 && !status; n--)
+        status = do_some(run, tx, &records, &has_read, &error);
+    if (status && !aul_crash_excused(run, status))
+        aul_crash_wrong(run, "in a transaction: %d %s", status, error.text);
+    if (status || aul_random_chance(&run->random, 10)) {
+        run->model.count = at;
+    } else if (records == 0) {
+        run->model.count = at;
+        if (durability == AUL_DURABILITY_LOGGED) durability = AUL_DURABILITY_SYNC;
+        end_reading(run, tx, has_read ? seen : 0, durability);
+    } else {
+        u64 lsn = aul_model_top(&run->model)->first_lsn + records - 1;
+        aul_model_top(&run->model)->lsn = lsn;
+        status = aul_tx_commit(tx, &options, AUL_CRASH_WAIT_MS, &outcome, &error);
+        note_outcome(run, at, lsn, status, durability, &outcome, &error);
+    }
+    aul_tx_free(tx);
+}
+
+void aul_crash_wait_logged(aul_crash_run *run) {
+    while (run->logged_count) {
+        size_t i = aul_random_below(&run->random, run->logged_count);
+        u64 lsn = run->logged[i];
+        aul_error error = {0};
+        run->logged[i] = run->logged[--run->logged_count];
+        int status = aul_wait(run->store, lsn, AUL_DURABILITY_SYNC, AUL_CRASH_WAIT_MS, &error);
+        if (status == AUL_OK)
+            run->model.required = aul_max(run->model.required, lsn);
+        else if (!aul_crash_excused(run, status))
+            aul_crash_wrong(run, "waiting: %d %s", status, error.text);
+        if (aul_random_chance(&run->random, 30)) return;
+    }
+}
+
+void aul_crash_sync(aul_crash_run *run) {
+    u64 logged = run->store->log.logged, lsn = 0;
+    aul_error error = {0};
+    int status = aul_sync(run->store, AUL_CRASH_WAIT_MS, &lsn, &error);
+    if (status == AUL_OK)
+        run->model.required = aul_max(run->model.required, logged);
+    else if (!aul_crash_excused(run, status))
+        aul_crash_wrong(run, "a sync: %d %s", status, error.text);
+}

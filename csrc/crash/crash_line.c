@@ -1,0 +1,90 @@
+/* crash_line.c: several threads with one volume, taking turns (simthreads.h): commits stand in line
+ * behind one leader's sync, the background thread works beside them, and the power goes at every
+ * call that any of them makes. See crash.h.
+ *
+ * Each looks at what it was told when its call comes back: followers are woken by a sync that
+ * another has led, and must not be woken by one that has not got their commit. That some wait and
+ * nobody will ever wake them is seen at once. */
+#include <unistd.h>
+
+#include "crash.h"
+
+#define COMMITTERS_MIN 2
+#define COMMITTERS_MAX 10
+
+typedef struct {
+    aul_crash_run *run;
+    u32 size; /* of commits that are all of one size, or 0 */
+} line;
+
+static void begin(aul_crash_run *run, aul_crash_op op) {
+    run->thread_op[aul_sim_thread_current()] = op;
+}
+
+static void do_one(const line *in, aul_random *random) {
+    aul_crash_run *run = in->run;
+    u64 what = aul_random_below(random, 100);
+    u32 durability = aul_random_chance(random, 75) ? AUL_DURABILITY_SYNC : AUL_DURABILITY_OS;
+    if (what < 65) {
+        begin(run, durability ? AUL_OP_COMMIT_OS : AUL_OP_COMMIT);
+        aul_crash_commit(run, in->size ? in->size : 1 + aul_random_below(random, 400), in->size > 0,
+                         durability);
+    } else if (what < 73) {
+        begin(run, durability ? AUL_OP_COMMIT_OS : AUL_OP_COMMIT);
+        aul_crash_commit(run, 1000 + aul_random_below(random, 4000), durability, 0);
+    } else if (what < 79) {
+        begin(run, AUL_OP_BULK);
+        aul_crash_commit(run, AUL_BULK_BYTES + aul_random_below(random, AUL_SEGMENT_BYTES_BULK),
+                         durability, 0);
+    } else if (what < 92) {
+        begin(run, AUL_OP_TRANSACTION);
+        aul_crash_transact(run, durability);
+    } else {
+        begin(run, AUL_OP_SYNC);
+        aul_crash_sync(run);
+    }
+}
+
+static bool goes_on(const aul_crash_run *run) { return !run->failed && !run->store->log.failed; }
+
+static void commit_some(void *argument) {
+    const line *in = argument;
+    aul_crash_run *run = in->run;
+    for (u64 n = 1 + aul_random_below(&run->random, 3); n > 0 && goes_on(run); n--) {
+        do_one(in, &run->random);
+        atomic_fetch_add_explicit(&run->counts->in_line, 1, memory_order_relaxed);
+    }
+    begin(run, AUL_OP_SYNC); /* whoever gets the number next: the engine's own thread */
+}
+
+static void keep_some(void *argument) {
+    const line *in = argument;
+    aul_crash_run *run = in->run;
+    begin(run, AUL_OP_KEEP);
+    for (u64 n = 1 + aul_random_below(&run->random, 3); n > 0 && goes_on(run); n--) {
+        aul_keeper_work(run->store);
+        aul_sim_thread_give_way(50);
+    }
+    begin(run, AUL_OP_SYNC);
+}
+
+void aul_crash_line(aul_crash_run *run, u32 size) {
+    line in = {run, size};
+    aul_log *log = &run->store->log;
+    u64 committers =
+        COMMITTERS_MIN + aul_random_below(&run->random, COMMITTERS_MAX - COMMITTERS_MIN);
+    for (size_t i = 0; i < AUL_SIM_THREADS; i++) run->thread_op[i] = AUL_OP_SYNC;
+    run->store->disk->threads = true;
+    for (u64 i = 0; i < committers; i++) aul_sim_thread_start(commit_some, &in);
+    if (aul_random_chance(&run->random, 40)) aul_sim_thread_start(keep_some, &in);
+    bool ended = aul_sim_threads_run(&run->random, &log->lock);
+    run->store->disk->threads = false;
+    atomic_fetch_add_explicit(&run->counts->lines, 1, memory_order_relaxed);
+    if (!ended) {
+        aul_crash_wrong(run, "commits wait in line, and nobody will wake them: LSN %llu is durable",
+                        (unsigned long long)aul_durable_lsn(run->store));
+        _exit(1); /* there is no way out of that */
+    }
+    if (log->failed && !aul_crash_struck(run))
+        aul_crash_wrong(run, "the log has ended: errno %d", log->failed_errno);
+}
