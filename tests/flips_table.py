@@ -21,14 +21,14 @@ def main(program: Path, document: Path) -> int:
     print(done.stdout, done.stderr)
     if done.returncode:
         return done.returncode
-    seconds, damages = (
-        re.search(pattern, done.stdout) for pattern in (r"([\d.]+) s,", r"(\d+) damages")
+    damages, seconds = (
+        re.search(rf"(\d+) {what}", done.stdout) for what in ("damages", "seconds of processors")
     )
-    assert seconds
     assert damages
+    assert seconds
     _, _, tables = done.stdout.partition("\n\n")
     tables = re.sub(r"\d{4,}", lambda figure: f"{int(figure[0]):,}", tables)
-    figures = f"{int(damages[1]):,} pieces of damage in {float(seconds[1]):.0f} s; 0 violations."
+    figures = f"{int(damages[1]):,} pieces of damage in {seconds[1]} s of processors; 0 violations."
     put_into(document, f"{figures}\n\n{tables.strip()}", "flips")
     return 0
 

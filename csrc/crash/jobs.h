@@ -11,6 +11,8 @@
 
 /* Seconds, from some beginning. */
 double aul_jobs_now(void);
+/* Of processors, that the ended processes have used. */
+double aul_jobs_processor_seconds(void);
 /* As many as there are processors. */
 u64 aul_jobs_default(void);
 /* Memory of zeros that all processes share; ends the program when there is none. */

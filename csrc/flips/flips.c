@@ -156,7 +156,8 @@ static void report(const options *chosen, double seconds) {
            (unsigned long long)chosen->seed, (unsigned long long)chosen->share,
            (unsigned long long)chosen->shares, (unsigned long long)chosen->jobs, seconds,
            chosen->commit);
-    printf("%12llu damages\n%12llu violations\n", (unsigned long long)all->done,
+    printf("%12llu damages\n%12.0f seconds of processors\n%12llu violations\n",
+           (unsigned long long)all->done, aul_jobs_processor_seconds(),
            (unsigned long long)c->crash.violations);
     print_table(true);
     print_table(false);
