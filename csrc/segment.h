@@ -66,13 +66,14 @@ typedef struct aul_segment {
 
     /* Appending (log.h): under the writer's place and the log lock as said there. */
     _Atomic u64 last_lsn;
-    struct aul_segment *next;    /* the one after it in the log */
-    u64 filled, written, synced; /* bytes: claimed, in the file, durable */
-    u64 capacity;                /* bytes the file has been given */
-    u32 crc;                     /* of the bytes written so far */
-    bool prepared;               /* its blocks were written before */
-    _Atomic bool name_unsynced;  /* its directory entry may not be durable */
-    bool bounded;                /* from an older epoch; recovery bounded it, nothing is appended */
+    struct aul_segment *next;   /* the one after it in the log */
+    u64 filled, synced;         /* bytes: claimed, durable */
+    _Atomic u64 written;        /* in the file; read by others than who has the turn, too */
+    u64 capacity;               /* bytes the file has been given */
+    u32 crc;                    /* of the bytes written so far */
+    bool prepared;              /* its blocks were written before */
+    _Atomic bool name_unsynced; /* its directory entry may not be durable */
+    bool bounded;               /* from an older epoch; recovery bounded it, nothing is appended */
     u8 *image; /* of bytes [image_start, capacity), or NULL; under the index lock to drop */
     u64 image_start;
 

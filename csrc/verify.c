@@ -233,9 +233,7 @@ static int check_header(aul_verification *v, aul_segment *segment, aul_error *er
 static int check_segment(aul_verification *v, aul_segment *segment, aul_error *error) {
     aul_store *store = v->store;
     bool sealed = atomic_load(&segment->sealed), whole = false;
-    pthread_mutex_lock(&store->log.lock);
-    u64 end = sealed ? segment->summary.log_end : segment->written;
-    pthread_mutex_unlock(&store->log.lock);
+    u64 end = sealed ? segment->summary.log_end : atomic_load(&segment->written);
     u64 last_lsn =
         sealed ? segment->summary.last_lsn : aul_min(v->visible, atomic_load(&segment->last_lsn));
     if (!sealed && end <= AUL_BLOCK) return AUL_OK; /* nothing written */
