@@ -51,6 +51,9 @@ DOUBTFUL = {"open", "read", "write", "sync", "allocate", "truncate", "rename", "
     "sync_directory",
     "make_directory",
 }
+SYNCS = {"sync", "sync_directory"}
+#: the functions that write and sync the log of an open volume
+LOG_WRITERS = {"sync_logged", "write_segment", "write_bulk"}
 #: of a full disk: what needs space there
 SPACE = {"write", "allocate", "truncate", "make_directory", "rename"}
 NO_FAILURE = {"free_memory"}
@@ -408,6 +411,8 @@ class Campaign:
                     "after": int(fault.after),
                     "harmless": fault.harmless,
                     "memory": case.stack.kind in MEMORY,
+                    "sync": self.is_failed_sync(case),
+                    "final": self.is_final(case),
                 },
             )
         )
@@ -428,6 +433,26 @@ class Campaign:
             self.note(
                 f"{self.command(case)}\n    {self.places.chain(case.stack)}", answer["problems"]
             )
+
+    def functions(self, case: Case) -> set[str]:
+        """That the call comes through."""
+        return {self.places[frame][0] for frame in case.stack.frames}
+
+    def is_failed_sync(self, case: Case) -> bool:
+        """Whether nothing fails but syncs, so that nothing may be acknowledged meanwhile. On a full
+        disk a manifest is written a second time, in a file of its own."""
+        fault, kind = case.fault, case.stack.kind
+        again = fault.error == errno.ENOSPC and "write_beside" in self.functions(case)
+        own = 1 << self.kinds.index(kind)
+        return kind in SYNCS and not fault.harmless and not again and fault.kinds in (0, own)
+
+    def is_final(self, case: Case) -> bool:
+        """Whether it is a sync or a write of the log that fails: then nothing is ever written. The
+        durable word, told to readers after a sync, is no part of the log."""
+        if case.fault.harmless or case.stack.kind not in SYNCS | {"write"}:
+            return False
+        functions = self.functions(case)
+        return not functions.isdisjoint(LOG_WRITERS) and "aul_lock_tell_durable" not in functions
 
     def command(self, case: Case) -> str:
         """What repeats it, with the same build."""

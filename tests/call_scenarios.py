@@ -125,6 +125,7 @@ class Run:
         self.random = random.Random(seed)
         self.may_refuse: tuple[type[BaseException], ...] = ()
         self.more_stacks: list[list[Any]] = []  # of other processes
+        self.failed_at_open = 0
         self.last_look: list[Callable[[aurolog.Volume], None]] = []  # in place of the model
 
     # What must hold
@@ -167,6 +168,15 @@ class Run:
         if not isinstance(error, MemoryError) and not any(at in str(error) for at in places):
             self.problem(f"{text}: does not say where")
 
+    def acknowledged(self, what: str, before: int, sync: bool = True) -> None:
+        """Whether it may be, of a commit that began when `before` calls had failed."""
+        if self.fault is None or (self.threads and not self.fault["final"]):
+            return
+        if self.fault["final"] and before > self.failed_at_open:
+            self.problem(f"{what} acknowledged after a sync or a write of the log had failed")
+        elif self.fault["sync"] and sync and not self.threads and self.failed > before:
+            self.problem(f"{what} acknowledged though a sync failed meanwhile")
+
     def attempt(self, what: str, call: Callable[[], Any], default: Any = None) -> Any:
         """The call's result; the default when it failed as it may."""
         try:
@@ -183,6 +193,7 @@ class Run:
         """The volume; a failure that does not last is gone the second time."""
         before = self.failed
         for _ in range(2 if again else 1):
+            self.failed_at_open = self.failed
             db: aurolog.Volume | None = self.attempt(
                 "opening",
                 lambda: aurolog.open(
@@ -233,7 +244,7 @@ class Run:
         put: bool = False,
     ) -> bool:
         """One transaction; whether it was acknowledged."""
-        history = self.history
+        history, before = self.history, self.failed
         draft, changes = self.draft(changes or self.small())
         tx = db.transaction(durability=durability, note=f"{history.number}")
         try:
@@ -250,6 +261,7 @@ class Run:
             self.refused(tx, draft, error)
             return False
         assert tx.lsn is not None
+        self.acknowledged("a commit was", before, durability != "os")
         history.append(draft, tx.lsn, True)
         return True
 
@@ -275,6 +287,14 @@ class Run:
                 self.problem(f"unknown at LSN {error.lsn}, and the transaction says {tx.lsn}")
             else:
                 self.history.append(draft, tx.lsn, False)
+
+    def sync(self, db: aurolog.Volume) -> bool:
+        """All that was committed is durable, or it says why not."""
+        before = self.failed
+        lsn = self.attempt("sync", db.sync)
+        if lsn is not None:
+            self.acknowledged("a sync was", before)
+        return lsn is not None
 
     def small(self) -> Changes:
         """A few changes of every kind."""
@@ -697,7 +717,7 @@ def commits(run: Run) -> None:
             run.keep(db, seconds=1)
     run.read(db)
     run.commit(db, run.images(8), durability="os")
-    run.attempt("sync", db.sync)
+    run.sync(db)
     with contextlib.suppress(aurolog.AurologError, MemoryError), db.transaction() as tx:
         tx.write(1, 1, b"rolled back")
         tx.rollback()
@@ -729,7 +749,7 @@ def awaited(run: Run) -> None:
     if db is None:
         return
 
-    async def one(tx: aurolog.Transaction, draft: support.Draft, future: Any) -> None:
+    async def one(tx: aurolog.Transaction, before: int, future: Any) -> None:
         try:
             lsn = await future
         except Exception as error:
@@ -737,11 +757,13 @@ def awaited(run: Run) -> None:
             if not isinstance(error, aurolog.CommitOutcomeUnknown):
                 run.problem(f"{type(error).__name__} for a logged commit, {tx!r}: {error}")
         else:
+            run.acknowledged("an awaited commit was", before, sync=False)
             run.history.confirm(lsn)
 
     async def all_of_them() -> None:
         waiting = []
         for n in range(16):
+            before = run.failed
             draft, changes = run.draft(run.images(n % 9))
             tx = db.transaction(durability="os" if n % 4 == 3 else "sync")
             try:
@@ -755,7 +777,7 @@ def awaited(run: Run) -> None:
                 run.problem("a commit that is logged has no LSN")
                 continue
             run.history.append(draft, tx.lsn, False)
-            waiting.append(asyncio.ensure_future(one(tx, draft, future)))
+            waiting.append(asyncio.ensure_future(one(tx, before, future)))
             if n % 8 == 7:
                 await asyncio.gather(*waiting)
         await asyncio.gather(*waiting)
@@ -776,7 +798,7 @@ def awaited_late(run: Run) -> None:
     packed = aurolog.pack_changes(changes)
     if run.attempt("logging", lambda: db._store.log_changes(packed, b"", 0, outcome, 0)):
         run.history.append(draft, outcome.lsn, False)
-    if run.attempt("sync", db.sync):
+    if run.sync(db):
         run.history.confirm(outcome.lsn)
     for _ in range(5):
         run.commit(db, run.images(12))
@@ -819,6 +841,7 @@ class Half:
         for number in range(1, 13):
             image = number.to_bytes(8, "little") * (PAGE_SIZE // 8)
             pages = range(self.me, 2 * (number % 8) + 4, 2)
+            before = self.run.failed
             tx = db.transaction(durability="os" if number % 4 == 3 else None)
             try:
                 tx.apply([("image", page, image) for page in pages])
@@ -829,6 +852,7 @@ class Half:
                     self.unknown.add(number)
             else:
                 assert lsn is not None
+                self.run.acknowledged("a thread's commit was", before, sync=False)
                 self.acked[number] = lsn
 
     def look(self, db: aurolog.Volume) -> None:
