@@ -103,6 +103,7 @@ def test_a_volume_larger_than_the_cache_is_verified(path: Path) -> None:
         assert db.stats().cached_pages <= 16
 
 
+@pytest.mark.threads
 def test_the_writer_goes_on_while_the_volume_is_verified(path: Path) -> None:
     import threading
 
@@ -318,3 +319,13 @@ def test_a_damaged_page_is_refused_and_the_others_are_read(path: Path, rng: rand
             assert db[page] == images[page]
         (problem, *_) = db.verify().problems
         assert log.name in problem.file
+
+
+def test_damage_to_the_manifest_of_an_empty_volume_is_told(path: Path) -> None:
+    with aurolog.open(path) as db:
+        flip(path / "MANIFEST", 40)
+        report = db.verify()
+        assert not report.ok
+        assert [problem.file for problem in report.problems] == ["MANIFEST"]
+        flip(path / "MANIFEST", 40)
+        assert db.verify().ok

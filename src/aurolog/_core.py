@@ -550,15 +550,17 @@ class Store:
             raise_error(status, error, self.path)
         verification = _held(cell[0], cell)
         problems: list[Problem] = []
-        while (status := lib.aul_verify_step(verification, report, error)) == _OK:
+        status = _OK
+        while status == _OK:
+            status = lib.aul_verify_step(verification, report, error)
+            if status not in (_OK, _END):
+                raise_error(status, error, self.path)
             while lib.aul_verify_problem(verification, error) == _OK:
                 problems.append(
                     Problem(_text(error.file), error.offset, error.lsn, _text(error.text))
                 )
-            if progress:
+            if progress and status == _OK:
                 progress(report.bytes, report.total_bytes)
-        if status != _END:
-            raise_error(status, error, self.path)
         return VerifyReport(
             ok=report.problems == 0,
             segments=report.segments,
