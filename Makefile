@@ -23,9 +23,12 @@ ARGS ?=
 SANITIZE_VENV ?= $(VENV)-sanitize
 SANITIZE_CC ?= gcc
 SANITIZERS ?= address,undefined
+SANITIZER_LIBRARIES = asan ubsan
+TSAN_VENV ?= $(VENV)-tsan
 
 PY = $(VENV)/bin/python
 SANITIZE_PY = $(SANITIZE_VENV)/bin/python
+TSAN_PY = $(TSAN_VENV)/bin/python
 PIP_INSTALL = -m pip --disable-pip-version-check install --quiet
 
 NATIVE := $(wildcard csrc/*.c csrc/*.h) csrc/build_native.py setup.py
@@ -39,7 +42,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 
 
 .PHONY: help demo test crash seeded-bugs flips flips-table call-failures model fuzz fuzz-keep \
 	fuzz-corpus fuzz-coverage test-tools check lint layout types warnings format bench \
-	bench-smoke sanitize wheel clean kernel
+	bench-smoke sanitize wheel clean kernel stress tsan
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -55,6 +58,8 @@ help:
 	@echo 'make test-tools   install what the tests need besides Python, a C compiler and make'
 	@echo 'make flips        flip every bit of small volumes, and do them larger damage'
 	@echo 'make kernel       kill processes, cut the power and fill disks, on real files'
+	@echo 'make stress       threads on one volume; nothing may be torn'
+	@echo 'make tsan         the same, and the tests with threads, under ThreadSanitizer'
 	@echo 'make check        linters, layout, strict types, a build without warnings'
 	@echo 'make format       bring Python and C into the layout that `make check` wants'
 	@echo 'make bench        compare with other engines (half an hour); writes docs/benchmarks.md'
@@ -204,6 +209,44 @@ kernel: $(VENV)/.aurolog $(VENV)/.test
 	$(PY) tests/kernel.py kill power full --seconds $$(($(TIME) / 3)) --seed $(SEED) $(ARGS) \
 		|| [ $$? -eq 77 ]
 
+# Threads on one volume (docs/testing.md), half of the time in C, with small segments and nothing to
+# order the threads, and half through Python.
+STRESS_FILES := $(wildcard csrc/*.c csrc/stress/*.c)
+STRESS_HEADERS := $(wildcard csrc/*.h) csrc/crash/small.h csrc/simdisk/random.h
+STRESS_CC = $(CC) -std=c11 -D_GNU_SOURCE -pthread -Wall -Wextra -O1 -g -DAUL_TEST_BUILD \
+	-include csrc/crash/small.h
+STRESS_IN = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT
+
+stress: build/stress/stress $(VENV)/.aurolog
+	@$(STRESS_IN) && $< "$$scratch" --time $$(($(TIME) / 2)) --seed $(SEED)
+	$(PY) tests/stress.py --seconds $$(($(TIME) / 2)) --seed $(SEED) $(ARGS)
+
+build/stress/stress: $(STRESS_FILES) $(STRESS_HEADERS)
+	@mkdir -p $(@D)
+	$(STRESS_CC) $(STRESS_FILES) -o $@
+
+build/stress/stress-tsan: $(STRESS_FILES) $(STRESS_HEADERS)
+	@mkdir -p $(@D)
+	$(subst $(CC),$(SANITIZE_CC),$(STRESS_CC)) -fsanitize=thread $(STRESS_FILES) -o $@
+
+# Both, a third of the time each, and the tests with threads, under ThreadSanitizer. Any report is a
+# failure. `setarch` because older libraries cannot live with all of the kernel's random addresses.
+tsan: REPORT = $(abspath $(TSAN_VENV))/report
+tsan: SANITIZERS = thread
+tsan: SANITIZER_LIBRARIES = tsan
+tsan: build/stress/stress-tsan $(TSAN_VENV)/.sanitized
+	@rm -f $(REPORT).*
+	@$(STRESS_IN); status=0; steady=; \
+	! setarch -R true 2>/dev/null || steady='setarch -R'; \
+	export TSAN_OPTIONS=log_path=$(REPORT):history_size=4; \
+	$$steady $< "$$scratch" --time $$(($(TIME) / 3)) --seed $(SEED) || status=$$?; \
+	export LD_PRELOAD="$$(cat $(TSAN_VENV)/.sanitized)"; \
+	$$steady $(TSAN_PY) tests/stress.py --session 3 --seconds $$(($(TIME) / 3)) --seed $(SEED) \
+		|| status=$$?; \
+	$$steady $(TSAN_PY) -m pytest -p no:faulthandler --timeout=1200 -m threads $(ARGS) \
+		|| status=$$?; \
+	$(SHOW_REPORTS)
+
 # Apart, so that `make -k check` shows all that is wrong and not only the first.
 check: lint layout types warnings
 
@@ -232,6 +275,15 @@ bench-smoke: $(VENV)/.aurolog $(VENV)/.bench
 	$(PY) -m pytest bench --benchmark-disable
 	$(PY) -m bench.compare --smoke $(ARGS)
 
+# Shows what a sanitizer has left in files, and fails for it.
+define SHOW_REPORTS
+for report in $(REPORT).*; do \
+		[ -e "$$report" ] || continue; \
+		echo "== $$report"; cat "$$report"; status=1; \
+	done; \
+	exit $$status
+endef
+
 # Tests of programs of their own, which know nothing of this build, are left out.
 APART = $(addprefix --ignore=tests/test_,crash.py flips.py call_failures.py)
 
@@ -247,11 +299,7 @@ sanitize: $(SANITIZE_VENV)/.sanitized
 	UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1 \
 	$(SANITIZE_PY) -m pytest -p no:faulthandler --capture=sys --timeout=1200 $(PARALLEL) \
 		$(APART) $(ARGS) || status=$$?; \
-	for report in $(REPORT).*; do \
-		[ -e "$$report" ] || continue; \
-		echo "== $$report"; cat "$$report"; status=1; \
-	done; \
-	exit $$status
+	$(SHOW_REPORTS)
 
 wheel: $(VENV)/.dev
 	rm -rf dist
@@ -259,7 +307,7 @@ wheel: $(VENV)/.dev
 	@ls dist/*.whl
 
 clean:
-	rm -rf build dist .venv .venv-sanitize src/*.egg-info
+	rm -rf build dist .venv .venv-sanitize .venv-tsan src/*.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	rm -f src/aurolog/_native.*
 	find src tests bench csrc -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -343,7 +391,7 @@ $(foreach extra,test bench dev,$(eval $(call EXTRA,$(extra))))
 	@rm -rf build/sanitize
 	@CC=$(SANITIZE_CC) AUROLOG_SANITIZE=$(SANITIZERS) \
 		$*/bin/python $(PIP_INSTALL) --no-build-isolation --no-deps --force-reinstall .
-	@for library in asan ubsan; do \
+	@for library in $(SANITIZER_LIBRARIES); do \
 		path=$$($(SANITIZE_CC) -print-file-name=lib$$library.so); \
 		[ -e "$$path" ] || { echo "$(SANITIZE_CC) has no lib$$library.so"; exit 1; }; \
 		realpath "$$path"; \

@@ -131,7 +131,12 @@ class Worker:
             if self.oracle.clean:
                 assert db.recovery.clean, "it had been closed"
             report = examine(
-                db, self.oracle, self.rng, required=self.oracle.required(), whole=whole
+                db,
+                self.oracle,
+                self.rng,
+                required=self.oracle.required(),
+                whole=whole,
+                powerless=lambda: self.ledger.cut,
             )
             message = pickle.dumps(report)
             os.write(self.output, struct.pack("<Q", len(message)))

@@ -20,6 +20,8 @@ from support import Child, need_strace, strike_at, traced
 import aurolog
 from aurolog.committer import Commit, _Worker
 
+pytestmark = pytest.mark.threads
+
 
 async def one(db: aurolog.Volume, page: int, data: bytes) -> int:
     """A small durable commit; its LSN."""

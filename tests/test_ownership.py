@@ -211,6 +211,7 @@ def test_a_transaction_belongs_to_the_thread_that_made_it(
     assert len(db) == 1
 
 
+@pytest.mark.threads
 def test_writes_of_several_threads_are_refused_and_those_of_the_owner_kept(
     db: aurolog.Volume,
 ) -> None:
@@ -239,6 +240,7 @@ def test_writes_of_several_threads_are_refused_and_those_of_the_owner_kept(
         assert db[number // 500][at : at + 8] == number.to_bytes(8, "little")
 
 
+@pytest.mark.threads
 def test_a_dead_threads_transaction_is_in_nobodys_way(db: aurolog.Volume) -> None:
     """Threads are numbered, and numbers are used again."""
     kept = []

@@ -334,6 +334,7 @@ def test_a_long_chain_of_small_changes_is_read_right_at_every_point(path: Path) 
             assert have == whole[: 2 * number + 2] + bytes(4096 - 2 * number - 2)
 
 
+@pytest.mark.threads
 def test_views_may_be_read_by_threads_while_a_writer_goes_on(path: Path) -> None:
     rng = random.Random(5)
     with aurolog.open(path, durability="os", cache_bytes=24 * 4096) as db:

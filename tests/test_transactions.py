@@ -31,6 +31,7 @@ import aurolog
 # --- what others do meanwhile ---------------------------------------------------------------------
 
 
+@pytest.mark.threads
 def test_a_transaction_reads_what_is_logged_behind_a_bulk_load_and_not_yet_written(
     tmp_path: Path,
 ) -> None:
@@ -901,6 +902,7 @@ def test_readers_never_see_half_a_transaction(path: Path) -> None:
             stop.set()
 
 
+@pytest.mark.threads
 def test_others_wait_for_a_thread_that_leaves_its_transaction_open(db: aurolog.Volume) -> None:
     begun, read = threading.Event(), threading.Event()
     seen: list[bytes] = []

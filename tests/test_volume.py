@@ -380,6 +380,7 @@ def test_a_closed_view_says_closed_and_closing_it_again_is_nothing(db: aurolog.V
     assert db[0][:1] == b"x"
 
 
+@pytest.mark.threads
 def test_closing_under_threads_at_work_ends_them_with_closed_and_loses_nothing(
     path: Path,
 ) -> None:
