@@ -88,7 +88,7 @@ SANITIZE ?=
 
 CRASH_DIR = build/crash$(if $(SANITIZE),-sanitized)
 CRASH_CC = $(CC) -std=c11 -D_GNU_SOURCE -pthread -Wall -Wextra -O2 -g -DAUL_TEST_BUILD \
-	-include csrc/crash/small.h $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+	-include csrc/crash/turns.h $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
 CRASH_FILES := $(wildcard csrc/*.c csrc/simdisk/*.c csrc/crash/*.c)
 CRASH_HEADERS := $(wildcard csrc/*.h csrc/simdisk/*.h csrc/crash/*.h)
 CRASH_RUN = --size $(SIZE) --commit "$$(git describe --always --dirty 2>/dev/null || echo unknown)"
@@ -119,7 +119,7 @@ SHARE ?= 0
 SHARES ?= 1
 
 FLIPS_DIR = build/flips$(if $(SANITIZE),-sanitized)
-FLIPS_CC = $(subst crash/small.h,flips/smaller.h,$(CRASH_CC))
+FLIPS_CC = $(subst crash/turns.h,flips/smaller.h,$(CRASH_CC))
 FLIPS_FILES := $(filter-out csrc/crash/crash.c,$(CRASH_FILES)) $(wildcard csrc/flips/*.c)
 FLIPS_HEADERS := $(CRASH_HEADERS) $(wildcard csrc/flips/*.h)
 FLIPS_RUN = --commit "$$(git describe --always --dirty 2>/dev/null || echo unknown)"

@@ -2,7 +2,7 @@
  * for a condition, ends, or comes to a place where another may go on (a call of the disk, a lock).
  * Who is next is drawn, so that what threads do to each other is a function of the seed too.
  *
- * The engine is compiled against these instead of the pthread calls of the same name (small.h). A
+ * The engine is compiled against these instead of the pthread calls of the same name (turns.h). A
  * turn never ends while a lock is held, but for the one that a wait gives up: so the locks are the
  * real ones, and nobody ever waits for them. Outside of threads the calls do what they do where
  * there is nobody else. */
