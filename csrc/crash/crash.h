@@ -26,7 +26,7 @@
 #define AUL_CRASH_PATH "/v"
 #define AUL_CRASH_DEPTH_MAX 3 /* a crash in the recovery from a crash in a recovery */
 #define AUL_CRASH_WAIT_MS 1000u
-#define AUL_CRASH_LOGGED_MAX 4
+#define AUL_CRASH_LOGGED_MAX 6
 #define AUL_CRASH_LATER_MAX 64
 
 /* What the engine was doing. */

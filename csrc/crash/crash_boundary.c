@@ -6,7 +6,8 @@
 #include "crash.h"
 
 #define THREAD_GIVES_WAY 50 /* of 100 */
-#define SPARE_WRITES 16     /* one of them is looked at */
+#define SYNC_TURNS 8
+#define SPARE_WRITES 16 /* one of them is looked at */
 
 /* How often a boundary is looked at, in 1,000, by depth: at depth 0 every one. */
 static const u32 attention[AUL_CRASH_DEPTH_MAX + 1] = {1000, 40, 25, 0};
@@ -117,7 +118,8 @@ static void at_boundary(aul_crash_run *run, aul_sim_call call, const char *path)
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts && !run->failed; i++)
         try_cut(run, cuts[i], call, path);
     bool possible = run->store || on != AUL_ON_LOCK;
-    if (possible && !run->faulty && !run->lies && aul_random_chance(&run->random, 3))
+    u32 percent = run->op == AUL_OP_RECOVER ? 12 : 3;
+    if (possible && !run->faulty && !run->lies && aul_random_chance(&run->random, percent))
         look_beside(run);
 }
 
@@ -139,7 +141,10 @@ void aul_crash_observe(void *argument, aul_sim_call call, const char *path) {
         at_boundary(run, call, path);
         run->in_boundary = false;
     }
-    if (run->depth == 0) aul_sim_thread_give_way(THREAD_GIVES_WAY);
+    if (run->depth) return;
+    /* A sync takes longer than anything else. */
+    for (int n = call == AUL_SIM_SYNC ? SYNC_TURNS : 1; n > 0; n--)
+        aul_sim_thread_give_way(THREAD_GIVES_WAY);
 }
 
 void aul_crash_between(aul_crash_run *run) {

@@ -9,12 +9,12 @@
 
 #include "crash.h"
 
-#define COMMITTERS_MIN 2
-#define COMMITTERS_MAX 10
+#define COMMITTERS_MAX 9
 
 typedef struct {
     aul_crash_run *run;
-    u32 size; /* of commits that are all of one size, or 0 */
+    u32 size;   /* of commits that are all of one size, or 0 */
+    bool burst; /* many, and each commits once */
 } line;
 
 static void begin(aul_crash_run *run, aul_crash_op op) {
@@ -23,8 +23,9 @@ static void begin(aul_crash_run *run, aul_crash_op op) {
 
 static void do_one(const line *in, aul_random *random) {
     aul_crash_run *run = in->run;
-    u64 what = aul_random_below(random, 100);
-    u32 durability = aul_random_chance(random, 75) ? AUL_DURABILITY_SYNC : AUL_DURABILITY_OS;
+    u64 what = in->burst ? 0 : aul_random_below(random, 100);
+    bool sync = in->burst || aul_random_chance(random, 75);
+    u32 durability = sync ? AUL_DURABILITY_SYNC : AUL_DURABILITY_OS;
     if (what < 65) {
         begin(run, durability ? AUL_OP_COMMIT_OS : AUL_OP_COMMIT);
         aul_crash_commit(run, in->size ? in->size : 1 + aul_random_below(random, 400), in->size > 0,
@@ -50,7 +51,8 @@ static bool goes_on(const aul_crash_run *run) { return !run->failed && !run->sto
 static void commit_some(void *argument) {
     const line *in = argument;
     aul_crash_run *run = in->run;
-    for (u64 n = 1 + aul_random_below(&run->random, 3); n > 0 && goes_on(run); n--) {
+    u64 count = in->burst ? 1 : 1 + aul_random_below(&run->random, 3);
+    for (u64 n = count; n > 0 && goes_on(run); n--) {
         do_one(in, &run->random);
         atomic_fetch_add_explicit(&run->counts->in_line, 1, memory_order_relaxed);
     }
@@ -69,14 +71,13 @@ static void keep_some(void *argument) {
 }
 
 void aul_crash_line(aul_crash_run *run, u32 size) {
-    line in = {run, size};
+    line in = {run, size, aul_random_chance(&run->random, 30)};
     aul_log *log = &run->store->log;
-    u64 committers =
-        COMMITTERS_MIN + aul_random_below(&run->random, COMMITTERS_MAX - COMMITTERS_MIN);
+    u64 fewer = in.burst ? 0 : aul_random_below(&run->random, COMMITTERS_MAX - 1);
     for (size_t i = 0; i < AUL_SIM_THREADS; i++) run->thread_op[i] = AUL_OP_SYNC;
     run->store->disk->threads = true;
-    for (u64 i = 0; i < committers; i++) aul_sim_thread_start(commit_some, &in);
-    if (aul_random_chance(&run->random, 40)) aul_sim_thread_start(keep_some, &in);
+    for (u64 i = fewer; i < COMMITTERS_MAX; i++) aul_sim_thread_start(commit_some, &in);
+    if (!in.burst && aul_random_chance(&run->random, 40)) aul_sim_thread_start(keep_some, &in);
     bool ended = aul_sim_threads_run(&run->random, &log->lock);
     run->store->disk->threads = false;
     atomic_fetch_add_explicit(&run->counts->lines, 1, memory_order_relaxed);

@@ -129,6 +129,16 @@ void aul_crash_keep(aul_crash_run *run) {
                         (unsigned long long)aul_durable_lsn(run->store));
 }
 
+/* Much is logged that nobody has written yet. */
+static void log_ahead(aul_crash_run *run) {
+    run->op = AUL_OP_COMMIT;
+    while (run->logged_count < AUL_CRASH_LOGGED_MAX && !run->failed && !run->store->log.failed) {
+        size_t before = run->logged_count;
+        aul_crash_commit(run, 4000, AUL_DURABILITY_LOGGED, 0);
+        if (run->logged_count == before) return;
+    }
+}
+
 /* Another process, and this one, want to write to the volume, too. */
 static void intrude(aul_crash_run *run) {
     aul_store *second = NULL;
@@ -161,7 +171,7 @@ static void step(aul_crash_run *run, const shape *like) {
                          like->equal_sizes ? like->size : 0);
     } else if (what < 40) {
         run->op = committing;
-        aul_crash_commit(run, 1000 + aul_random_below(random, 4000), durability, 0);
+        aul_crash_commit(run, 1000 + aul_random_below(random, 7000), durability, 0);
     } else if (what < 47) {
         run->op = AUL_OP_BULK;
         u64 large = aul_random_below(random, 3) * aul_random_below(random, AUL_SEGMENT_BYTES_BULK);
@@ -172,6 +182,7 @@ static void step(aul_crash_run *run, const shape *like) {
     } else if (what < 68) {
         aul_crash_line(run, like->equal_sizes ? like->size : 0);
     } else if (what < 82) {
+        if (aul_random_chance(random, 25)) log_ahead(run);
         run->op = AUL_OP_KEEP;
         aul_crash_keep(run);
     } else if (what < 86) {
