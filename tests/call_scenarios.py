@@ -249,10 +249,12 @@ class Run:
         tx = db.transaction(durability=durability, note=f"{history.number}")
         try:
             if put:
+                sofar = support.Draft(history.commits[-1].state)
                 for change in changes:
                     support.perform(tx, change)
-                    if tx[0] is None or tx[change[1]] != draft.page(change[1]):
-                        assert change[0] != "image", "a transaction reads what it did not write"
+                    sofar.apply([change])
+                    if tx[change[1]] != sofar.page(change[1]):
+                        self.problem(f"a transaction does not read what it wrote: {change[:2]}")
             else:
                 tx.apply(changes)
             tx.commit()
@@ -292,9 +294,14 @@ class Run:
         """All that was committed is durable, or it says why not."""
         before = self.failed
         lsn = self.attempt("sync", db.sync)
-        if lsn is not None:
+        if lsn is None:
+            return False
+        sure = [commit.lsn for commit in self.history.commits if commit.sure]
+        if lsn < sure[-1]:
+            self.problem(f"a sync up to {lsn}, {sure[-1]} was acknowledged")
+        if lsn > sure[-1]:  # after a failure, too, what is durable already is so without another
             self.acknowledged("a sync was", before)
-        return lsn is not None
+        return True
 
     def small(self) -> Changes:
         """A few changes of every kind."""
@@ -394,7 +401,7 @@ class Run:
                 return
             if self.last_look:
                 for look in self.last_look:
-                    look(db)
+                    self.attempt("the last look", partial(look, db))
                 self.close(db)
                 del db
                 continue
@@ -678,6 +685,42 @@ def reader_alone(run: Run) -> None:
         run.read(db)
         run.look(db)
         run.close(db)
+
+
+def damaged(run: Run) -> None:
+    """A volume with a damaged frame in the middle of a bulk batch, or where it begins."""
+    db = run.open()
+    assert db is not None
+    for _ in range(2):
+        assert run.commit(db)
+        assert run.commit(db, run.images(130))
+    assert run.commit(db)
+    run.close(db)
+    segments = support.segments(run.path)
+    assert len(segments) > 6
+    for segment in (segments[1], segments[2], segments[-3]):
+        support.flip(segment, 4096 + 100)
+
+
+@program(damaged)
+def verify_damaged(run: Run) -> None:
+    """Damage is told of the files that have it, and of no other."""
+    segments = support.segments(run.path)
+    names = {segment.name for segment in (segments[1], segments[2], segments[-3])}
+
+    def look(db: aurolog.Volume) -> None:
+        found = {problem.file for problem in db.verify().problems}
+        assert found == names, f"damage told of {found}, not of {names}"
+
+    def look_meanwhile(db: aurolog.Volume) -> None:
+        for problem in db.verify().problems:
+            assert problem.file in names or "failed" in problem.what, f"{problem}"
+
+    db = run.open(read_only=True)
+    if db is not None:
+        run.attempt("verifying", partial(look_meanwhile, db))
+        run.close(db)
+    run.last_look = [look]
 
 
 @program(closed)

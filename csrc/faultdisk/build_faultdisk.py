@@ -46,7 +46,7 @@ def build(sanitizers: str = "") -> Path:
     """Return the module, compiled when it is not up to date."""
     directory = ROOT / "build" / ("calls-sanitized" if sanitizers else "calls")
     module = directory / "_native.so"
-    inputs = [*CORE.rglob("*.[ch]"), *CORE.rglob("*.py")]
+    inputs = [SMALL, *CORE.glob("*.*"), *HERE.glob("*.*")]
     newest = max(path.stat().st_mtime for path in inputs)
     if module.is_file() and module.stat().st_mtime >= newest:
         return module
