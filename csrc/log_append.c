@@ -403,8 +403,9 @@ static int respect_limits(aul_store *store, const aul_log_batch *batch, aul_erro
     for (;;) {
         pthread_mutex_lock(&log->lock);
         u64 unsynced = log->logged_bytes - log->durable_bytes, durable = atomic_load(&log->durable);
-        bool idle = log->logged == durable;
+        bool idle = log->logged == durable, failed = log->failed;
         pthread_mutex_unlock(&log->lock);
+        if (failed) return aul_log_refuse_failed(store, error);
         bool within = batch->last_lsn - durable <= store->manifest.in_flight_lsns ||
                       AUL_SEEDED(IN_FLIGHT_UNLIMITED);
         if (idle || (unsynced <= AUL_IN_FLIGHT_BYTES && within)) return AUL_OK;

@@ -60,6 +60,7 @@ enum {
     AUL_SEEDED_LOCK_NOT_ASKED,        /* lock.c: a second writer is let in */
     AUL_SEEDED_TRUNCATE_KEEPS_LENGTH, /* tx.c: a truncate does not lower the end of page space */
     AUL_SEEDED_REFUSED_KEEPS_LENGTH,  /* tx.c: changes that are refused leave the length behind */
+    AUL_SEEDED_BEGUN_ON_FAILED,       /* tx.c: who waited begins on a log that has failed */
     AUL_SEEDED_READ_UNCONFIRMED,      /* tx.c: what a transaction read need not be visible */
     AUL_SEEDED_LOST_VIEW_READS,       /* read.c: a view of what was lost still reads */
     AUL_SEEDED_CACHED_IS_NEWEST,      /* page_cache.c: a cached page counts as the newest */

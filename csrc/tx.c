@@ -191,6 +191,12 @@ static int begin(aul_store *store, u32 wait_ms, aul_tx *tx, aul_error *error) {
     int status = check_writable(store, error);
     if (!status) status = aul_log_claim_writer(store, wait_ms, error);
     if (status) return status;
+    /* The log may have failed while we waited: what is newest is not known then. */
+    if (!AUL_SEEDED(BEGUN_ON_FAILED)) status = check_writable(store, error);
+    if (status) {
+        aul_log_release_writer(store);
+        return status;
+    }
     aul_log *log = &store->log;
     memset(tx, 0, sizeof *tx);
     tx->store = store;
