@@ -329,10 +329,9 @@ class Process:
         while self.counts[kind[0]] < count:
             block = self._read(1 << 16)
             self.counts.update(block)
-            if not block or b"!" in block:
-                return False
-            if kind == b"a" and self.counts[b"f"[0]] == THREADS:
-                return False
+            full = kind == b"a" and self.counts[b"f"[0]] == THREADS
+            if not block or b"!" in block or full:
+                return self.counts[kind[0]] >= count
         return True
 
     def make_room(self) -> None:
