@@ -426,7 +426,7 @@ class Life:
         whole = self.rng.random() < 0.04
         limit = 0
         if self.mode == "kill" and self.rng.random() < 0.12:
-            limit = 1 << self.rng.randint(14, 23)
+            limit = 1 << self.rng.randint(15, 20)
         process = Process(
             lambda output, room: _limited(
                 limit, lambda: Worker(self, output, room, random.Random(seed)).run(whole)
