@@ -330,7 +330,7 @@ static int carry_out_bulk(aul_store *store, aul_log_batch *batch, bulk_plan *pla
             index_commit(segment, batch, plan->count == 1 ? start : batch_offset);
         pthread_rwlock_unlock(&store->index.lock);
         pthread_mutex_lock(&log->lock);
-        segment->filled = segment->written = end;
+        segment->written = segment->filled = end;
         pthread_mutex_unlock(&log->lock);
         at += plan->frames[i];
     }

@@ -585,7 +585,7 @@ static void cut_index(recovery *r, u64 lsn) {
         aul_segment *segment = tail->segment;
         atomic_store(&segment->last_lsn, tail->last_lsn);
         segment->bounded = true;
-        segment->filled = segment->written = segment->synced = tail->frames_end;
+        segment->written = segment->filled = segment->synced = tail->frames_end;
         segment->summary.log_end = tail->frames_end;
         segment->summary.last_lsn = tail->last_lsn;
     }
@@ -734,7 +734,7 @@ static int secure_tail(recovery *r, const kept_tail *kept, aul_error *error) {
     int failed = aul_disk_write(store->disk, segment->file, segment->image, offset, 0);
     if (!failed && !AUL_SEEDED(TAIL_UNSECURED)) failed = aul_disk_sync(store->disk, segment->file);
     if (failed) return aul_fail_os(error, failed, "securing the log's tail", segment->name);
-    segment->filled = segment->written = segment->synced = offset;
+    segment->written = segment->filled = segment->synced = offset;
     log->write_head = log->sync_head = NULL;
     log->active = NULL;
     r->next_lsn = kept->first_lsn;
