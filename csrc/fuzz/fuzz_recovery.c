@@ -33,7 +33,7 @@ static int open_volume(aul_simdisk *disk, u32 process, bool read_only, aul_store
     aul_options options = {.read_only = read_only, .cache_bytes = 8 * AUL_FUZZ_PAGE_SIZE};
     *store = NULL;
     int status = aul_open_on(&table, AUL_FUZZ_PATH, &options, store, error);
-    /* Somebody's directory or file that has a name of ours is an error of the disk. */
+    /* A volume without its log's directory is an error of the disk. */
     AUL_FUZZ_MUST(!status || is_refused(status) || status == AUL_IO, "opening: %d %s", status,
                   error->text);
     return status;
