@@ -20,6 +20,7 @@ struct aul_verification {
     /* After the batches read so far; not known behind damage, until the next whole batch. */
     u64 last_commit, last_time_ns, end_pages;
     bool state_known;
+    bool lost; /* frames before these could not be read: whose batch these are is not known */
     aul_verify_report report;
     aul_error problems[PROBLEMS_MAX];
     size_t problem_count, problem_at;
@@ -44,6 +45,12 @@ static int note_failure(aul_verification *v, const aul_segment *segment, int sta
     }
     if (error && status) *error = *failure;
     return status;
+}
+
+/* What follows is not known to follow what was read. */
+static void lose_place(aul_verification *v) {
+    v->state_known = false;
+    v->lost = true;
 }
 
 /* What a record does to the end of page space. */
@@ -105,31 +112,61 @@ static int rebuild(aul_verification *v, aul_segment *segment, aul_part *part, au
     return AUL_OK; /* a frame with another number of records was told already */
 }
 
+/* The scan of a segment goes on with the batch that the one before ended in. Behind what could not
+ * be read the batch may be over, how much of it is left is not known, and where it began there is
+ * nothing to go on with. */
+static const aul_scan *batch_before(aul_verification *v, aul_scan *before, u64 first_lsn) {
+    if (!v->lost || !before->in_batch) return before;
+    before->batch_left = AUL_UNKNOWN_LEFT;
+    before->in_batch = first_lsn <= before->batch.last_lsn;
+    return before;
+}
+
+/* A sound frame of a batch whose beginning could not be read. */
+static bool is_of_lost_batch(const aul_verification *v) {
+    const aul_scan *scan = &v->scan;
+    return v->lost && !scan->in_batch && scan->frame_offset == scan->offset &&
+           !(scan->frame.flags & AUL_FRAME_FIRST);
+}
+
+static void pass_frame(aul_scan *scan) {
+    scan->offset += aul_frame_bytes(scan->frame.payload_bytes);
+    scan->next_lsn = scan->frame.first_lsn + scan->frame.records;
+}
+
 /* Reads the frames up to `end` and `last_lsn`. *whole says whether all of them were right. */
 static int check_frames(aul_verification *v, aul_segment *segment, int file, u64 end, u64 last_lsn,
                         aul_part *part, bool *whole, aul_error *error) {
     aul_scan before = v->scan;
     aul_error failure = {0};
-    bool had = v->scanning;
+    bool had = v->scanning, all = true;
     v->scanning = false;
-    int status =
-        aul_scan_open(&v->scan, v->store->disk, segment, file, end, had ? &before : NULL, error);
+    int status = aul_scan_open(&v->scan, v->store->disk, segment, file, end,
+                               had ? batch_before(v, &before, segment->first_lsn) : NULL, error);
     if (had) aul_scan_close(&before);
     if (status) return status;
     v->scanning = true;
     u64 problems = v->report.problems;
-    while (v->scan.next_lsn <= last_lsn && !(status = aul_scan_next(&v->scan, &failure))) {
-        check_records(v, segment);
-        if (!v->scan.in_batch) check_batch(v, segment);
-        status = rebuild(v, segment, part, error);
-        if (status) return status;
+    while (v->scan.next_lsn <= last_lsn && !status) {
+        status = aul_scan_next(&v->scan, &failure);
+        if (status == AUL_CORRUPT && is_of_lost_batch(v)) {
+            pass_frame(&v->scan);
+            all = false;
+            status = AUL_OK;
+        } else if (!status) {
+            v->lost = false;
+            check_records(v, segment);
+            if (!v->scan.in_batch) check_batch(v, segment);
+            status = rebuild(v, segment, part, error);
+            if (status) return status;
+        }
     }
     if (status == AUL_CORRUPT || status == AUL_END)
         status = aul_fail_at(&failure, AUL_CORRUPT, segment->name, v->scan.offset, v->scan.next_lsn,
                              "a frame is damaged or missing");
-    if (status) v->scan.in_batch = v->state_known = false;
+    if (status) lose_place(v);
     status = note_failure(v, segment, status, &failure, error);
-    *whole = v->report.problems == problems;
+    *whole = all && v->report.problems == problems;
     return status;
 }
 
@@ -241,7 +278,7 @@ static int check_segment(aul_verification *v, aul_segment *segment, aul_error *e
     aul_error failure = {0};
     int status = aul_files_acquire(&store->files, segment, false, &file, &failure);
     if (status) {
-        v->state_known = false;
+        lose_place(v);
         return note_failure(v, segment, status, &failure, error);
     }
     aul_part *part = aul_part_new(store->disk);
