@@ -240,7 +240,7 @@ tsan: build/stress/stress-tsan $(TSAN_VENV)/.sanitized
 	! setarch -R true 2>/dev/null || steady='setarch -R'; \
 	export TSAN_OPTIONS=log_path=$(REPORT):history_size=4; \
 	$$steady $< "$$scratch" --time $$(($(TIME) / 3)) --seed $(SEED) || status=$$?; \
-	export LD_PRELOAD="$$(cat $(TSAN_VENV)/.sanitized)"; \
+	unset PYTHONPATH; export LD_PRELOAD="$$(cat $(TSAN_VENV)/.sanitized)"; \
 	$$steady $(TSAN_PY) tests/stress.py --session 3 --seconds $$(($(TIME) / 3)) --seed $(SEED) \
 		|| status=$$?; \
 	$$steady $(TSAN_PY) -m pytest -p no:faulthandler --timeout=1200 -m threads $(ARGS) \
