@@ -41,8 +41,9 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 
 	&& echo $(python))) python3)
 
 .PHONY: help demo test crash seeded-bugs flips flips-table call-failures model fuzz fuzz-keep \
-	fuzz-corpus fuzz-coverage test-tools check lint layout types warnings format bench \
-	bench-smoke sanitize wheel clean kernel stress tsan
+	fuzz-corpus fuzz-coverage coverage coverage-programs coverage-report test-uncounted \
+	test-tools check lint layout types warnings format bench bench-smoke sanitize wheel clean \
+	kernel stress tsan
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -60,6 +61,7 @@ help:
 	@echo 'make kernel       kill processes, cut the power and fill disks, on real files'
 	@echo 'make stress       threads on one volume; nothing may be torn'
 	@echo 'make tsan         the same, and the tests with threads, under ThreadSanitizer'
+	@echo 'make coverage     which branches the tests take, in C and Python (four minutes)'
 	@echo 'make check        linters, layout, strict types, a build without warnings'
 	@echo 'make format       bring Python and C into the layout that `make check` wants'
 	@echo 'make bench        compare with other engines (half an hour); writes docs/benchmarks.md'
@@ -87,8 +89,9 @@ BUG ?= 0
 SANITIZE ?=
 
 CRASH_DIR = build/crash$(if $(SANITIZE),-sanitized)
-CRASH_CC = $(CC) -std=c11 -D_GNU_SOURCE -pthread -Wall -Wextra -O2 -g -DAUL_TEST_BUILD \
-	-include csrc/crash/turns.h $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+CRASH_FLAGS = -std=c11 -D_GNU_SOURCE -pthread -Wall -Wextra -g -DAUL_TEST_BUILD
+CRASH_CC = $(CC) $(CRASH_FLAGS) -O2 -include csrc/crash/turns.h \
+	$(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
 CRASH_FILES := $(wildcard csrc/*.c csrc/simdisk/*.c csrc/crash/*.c)
 CRASH_HEADERS := $(wildcard csrc/*.h csrc/simdisk/*.h csrc/crash/*.h)
 CRASH_RUN = --size $(SIZE) --commit "$$(git describe --always --dirty 2>/dev/null || echo unknown)"
@@ -246,6 +249,66 @@ tsan: build/stress/stress-tsan $(TSAN_VENV)/.sanitized
 	$$steady $(TSAN_PY) -m pytest -p no:faulthandler --timeout=1200 -m threads $(ARGS) \
 		|| status=$$?; \
 	$(SHOW_REPORTS)
+
+# Branches that are taken by the test suite and by the programs above (docs/testing.md), all over an
+# engine that counts; the programs' own files do not.
+COVERAGE_DIR = build/coverage
+COVERAGE_CC ?= gcc
+COVERAGE_FUZZ = $(FUZZ_TARGETS:%=$(COVERAGE_DIR)/fuzz/%)
+# Tests that build programs of their own; interrupts, of which one in coverage.py leaves its lock
+# taken; and a limit of a file's size under which no counts can be written.
+UNCOUNTED = $(patsubst --ignore=%,%,$(APART)) \
+	tests/test_transactions.py::test_ctrl_c_leaves_a_usable_handle_and_a_told_outcome \
+	tests/test_cli.py::test_a_full_disk_leaves_no_half_export
+
+coverage: export COVERAGE_FILE = $(abspath $(COVERAGE_DIR))/python
+coverage: $(VENV)/.aurolog $(VENV)/.test $(VENV)/.dev coverage-programs
+	@rm -rf $(COVERAGE_FILE)* $(COVERAGE_DIR)/lib
+	AUROLOG_COVERAGE=1 CC=$(COVERAGE_CC) $(PY) setup.py --quiet build \
+		--build-base $(COVERAGE_DIR)/native --build-lib $(COVERAGE_DIR)/lib
+	PYTHONPATH=$(abspath $(COVERAGE_DIR)/lib) $(PY) -m coverage run -m pytest $(PARALLEL) \
+		$(addprefix --deselect ,$(UNCOUNTED)) $(ARGS)
+	@$(PY) -m coverage combine --quiet
+	@$(MAKE) --no-print-directory coverage-report
+
+coverage-programs: $(VENV)/.test $(COVERAGE_FUZZ) \
+	$(addprefix $(COVERAGE_DIR)/,crash flips stress)
+	@find $(COVERAGE_DIR) -name '*.gcda' -delete
+	$(COVERAGE_DIR)/crash --programs 60 --seed 1
+	$(COVERAGE_DIR)/flips --seed 1 --shares 300 >/dev/null
+	@$(STRESS_IN) && $(COVERAGE_DIR)/stress "$$scratch" --time 8 --seed 1
+	@for target in $(FUZZ_TARGETS); do \
+		$(COVERAGE_DIR)/fuzz/$$target $(wildcard tests/corpus/*) 2>/dev/null || exit 1; \
+	done
+	AUROLOG_COVERAGE=1 CC=$(COVERAGE_CC) $(PY) tests/call_failures.py --levels 1 --time 0
+
+# LIST=--write brings the list up to date.
+coverage-report: export COVERAGE_FILE = $(abspath $(COVERAGE_DIR))/python
+coverage-report:
+	@$(PY) -m coverage json --quiet -o $(COVERAGE_FILE).json
+	@$(VENV)/bin/gcovr --root . --filter 'csrc/[a-z0-9_]+\.[ch]' --json $(COVERAGE_DIR)/c.json \
+		--gcov-suspicious-hits-threshold 0 \
+		--exclude-branches-by-pattern '\s*AUL_MUST\(' $(COVERAGE_DIR)
+	$(PY) tests/coverage_report.py $(COVERAGE_DIR)/c.json $(COVERAGE_FILE).json --least 95 $(LIST)
+
+# What `coverage` leaves out of the test suite.
+test-uncounted: $(VENV)/.aurolog $(VENV)/.test
+	$(PY) -m pytest $(PARALLEL) $(UNCOUNTED) $(ARGS)
+
+# $(1): program, $(2): its sizes.
+define COVERAGE_BUILD
+$(COVERAGE_DIR)/$(1)-engine/%.o: csrc/%.c $(CRASH_HEADERS) csrc/$(2)
+	@mkdir -p $$(@D)
+	@$(COVERAGE_CC) $(CRASH_FLAGS) -O0 --coverage -fprofile-update=atomic -include csrc/$(2) -c $$< -o $$@
+
+$(COVERAGE_DIR)/$(1): $(patsubst csrc/%.c,$(COVERAGE_DIR)/$(1)-engine/%.o,$(wildcard csrc/*.c)) $(3)
+	@$(COVERAGE_CC) $(CRASH_FLAGS) -O2 -include csrc/$(2) $$^ -lgcov -o $$@
+endef
+$(eval $(call COVERAGE_BUILD,crash,crash/turns.h,$(wildcard csrc/simdisk/*.c csrc/crash/*.c)))
+$(eval $(call COVERAGE_BUILD,stress,crash/small.h,$(wildcard csrc/stress/*.c)))
+$(eval $(call COVERAGE_BUILD,flips,flips/smaller.h,\
+	$(filter-out $(wildcard csrc/*.c),$(FLIPS_FILES))))
+$(eval $(call FUZZ_BUILD,coverage/fuzz,$(COVERAGE_CC),-O0 --coverage,csrc/fuzz/replay.c))
 
 # Apart, so that `make -k check` shows all that is wrong and not only the first.
 check: lint layout types warnings

@@ -3,13 +3,15 @@
 The declarations that cffi parses are the block of `aurolog.h` between two marker lines: they are
 written once, and the C compiler checks what it generates from them against the same header.
 
-Two environment variables change the build:
+Three environment variables change the build:
 
 - `AUROLOG_WERROR=1` turns warnings into errors (for the project's own checks: another compiler's
   new warning must not keep a user from installing).
 - `AUROLOG_SANITIZE=address,undefined` compiles those sanitizers in and defines `AUL_TEST_BUILD`, so
   that a failed invariant aborts. To import the result, the sanitizers' libraries have to be
   preloaded: `make sanitize`.
+- `AUROLOG_COVERAGE=1` counts how often each branch is taken, for gcov (`make coverage`). Without
+  optimization, so that every condition in the source is a branch of its own.
 
 setuptools wants every path relative to the project's root, where it also runs this file.
 """
@@ -37,7 +39,7 @@ def declarations(header: str) -> str:
     return "\n" * (marks[0] + 1) + "\n".join(lines[marks[0] + 1 : marks[1]]) + "\n"
 
 
-def compile_args(sanitizers: str, werror: bool) -> list[str]:
+def compile_args(sanitizers: str, werror: bool, coverage: bool) -> list[str]:
     """Return the flags that follow those of Python's own build (and so win over them)."""
     args = ["-std=c11", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra"]
     args += ["-Wno-unused-parameter"]  # cffi's generated wrappers have some
@@ -49,14 +51,20 @@ def compile_args(sanitizers: str, werror: bool) -> list[str]:
         # Python is built with -fwrapv, which would hide signed overflow from the sanitizer.
         args += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-wrapv"]
         args += ["-O1", "-g", "-fno-omit-frame-pointer", "-DAUL_TEST_BUILD"]
+    elif coverage:
+        # Threads count at the same time.
+        args += ["--coverage", "-fprofile-update=atomic", "-O0", "-g", "-DAUL_TEST_BUILD"]
     else:
         args += ["-O3"]
     return args
 
 
-def link_args(sanitizers: str) -> list[str]:
+def link_args(sanitizers: str, coverage: bool) -> list[str]:
     """Return the linker's flags."""
-    return ["-pthread"] + ([f"-fsanitize={sanitizers}"] if sanitizers else [])
+    args = ["-pthread"]
+    if sanitizers:
+        args += [f"-fsanitize={sanitizers}"]
+    return [*args, "--coverage"] if coverage else args
 
 
 def builder() -> FFI:
@@ -66,6 +74,8 @@ def builder() -> FFI:
     if not HEADER.is_file():
         raise SystemExit(f"{HEADER} not found: build from the project's root directory")
     sanitizers = os.environ.get("AUROLOG_SANITIZE", "")
+    werror = os.environ.get("AUROLOG_WERROR") == "1"
+    coverage = os.environ.get("AUROLOG_COVERAGE") == "1"
     ffi = FFI()
     ffi.cdef(declarations(HEADER.read_text(encoding="utf-8")))
     ffi.set_source(
@@ -78,8 +88,8 @@ def builder() -> FFI:
             *(path.as_posix() for path in sorted(SOURCE_DIR.glob("*.h"))),
             (SOURCE_DIR / "build_native.py").as_posix(),
         ],
-        extra_compile_args=compile_args(sanitizers, os.environ.get("AUROLOG_WERROR") == "1"),
-        extra_link_args=link_args(sanitizers),
+        extra_compile_args=compile_args(sanitizers, werror, coverage),
+        extra_link_args=link_args(sanitizers, coverage),
     )
     return ffi
 

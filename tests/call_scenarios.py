@@ -1046,6 +1046,7 @@ def in_a_child(request: dict[str, Any], base: Path, known: set[int]) -> dict[str
         except BaseException:
             traceback.print_exc()
         finally:
+            lib.aul_fault_leave()
             os._exit(code)
     os.close(there)
     said = b""

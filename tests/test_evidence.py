@@ -168,6 +168,15 @@ def test_evidence_that_cannot_be_read_is_never_taken_for_none(
     assert len(said) > 1, "no fault hit"
 
 
+def _forge_header(segment: Path, offset: int, data: bytes) -> None:
+    """Another header, and whole: its checksum is right."""
+    header = bytearray(segment.read_bytes()[:512])
+    header[offset : offset + len(data)] = data
+    header[8:12] = struct.pack("<I", crc32c(bytes(header[12:])))
+    for at in (0, 2048):
+        overwrite(segment, at, bytes(header))
+
+
 @pytest.mark.parametrize(
     ("offset", "data"), [(12, struct.pack("<I", 2)), (16, struct.pack("<Q", 1 << 40))]
 )
@@ -175,12 +184,35 @@ def test_a_later_segment_of_a_newer_format_is_not_dropped(
     chain: Chain, offset: int, data: bytes
 ) -> None:
     flip(chain.first, frames(chain.first)[-1].offset + 200)
-    header = bytearray(chain.second.read_bytes()[:512])
-    header[offset : offset + len(data)] = data
-    header[8:12] = struct.pack("<I", crc32c(bytes(header[12:])))
-    for at in (0, 2048):
-        overwrite(chain.second, at, bytes(header))
+    _forge_header(chain.second, offset, data)
     chain.refused(aurolog.FormatError)
+
+
+#: what a header says of its segment: volume, the segment before it, first LSN, epoch, page size
+SAYINGS = {
+    "volume": (40, bytes(16)),
+    "previous": (56, bytes(16)),
+    "first LSN": (72, struct.pack("<Q", 77)),
+    "epoch": (88, struct.pack("<Q", 77)),
+    "page size": (104, struct.pack("<I", 512)),
+}
+
+
+@pytest.mark.parametrize("saying", [name for name in SAYINGS if name != "previous"])
+def test_a_header_that_is_another_segments_is_damage(chain: Chain, saying: str) -> None:
+    _forge_header(chain.first, *SAYINGS[saying])
+    assert chain.refused() == chain.first.name
+
+
+@pytest.mark.parametrize("saying", [name for name in SAYINGS if name != "volume"])
+def test_a_segment_that_does_not_follow_is_still_evidence(chain: Chain, saying: str) -> None:
+    _forge_header(chain.second, *SAYINGS[saying])
+    assert chain.refused() == chain.second.name
+
+
+def test_another_volumes_segment_is_no_evidence(chain: Chain) -> None:
+    _forge_header(chain.second, *SAYINGS["volume"])
+    chain.assert_cut(frames(chain.first)[-1].last_lsn)
 
 
 # --- a segment without a header -------------------------------------------------------------------

@@ -43,7 +43,7 @@ bool aul_jobs_run(u64 count, int (*work)(void *argument, u64 job),
     for (u64 job = 0; job < count; job++) {
         fflush(NULL);
         jobs[job] = fork();
-        if (jobs[job] == 0) _exit(work(argument, job));
+        if (jobs[job] == 0) exit(work(argument, job));
         if (jobs[job] < 0) return false;
     }
     for (u64 i = 0; i < count; i++) {

@@ -4,7 +4,8 @@ that fails where it is told to (`faultdisk.h`), with small segments. Prints the 
     python csrc/faultdisk/build_faultdisk.py
 
 Nothing is inlined and frame pointers are kept: by them the table tells its callers apart.
-`AUROLOG_SANITIZE=address,undefined` builds with these sanitizers, into a directory of its own.
+`AUROLOG_SANITIZE=address,undefined` builds with these sanitizers, `AUROLOG_COVERAGE=1` counts the
+branches that are taken (`make coverage`), each into a directory of its own.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ HEADERS = (CORE / "aurolog.h", HERE / "faultdisk.h")
 SMALL = CORE / "crash" / "small.h"
 
 
-def flags(sanitizers: str) -> list[str]:
+def flags(sanitizers: str, coverage: bool) -> list[str]:
     """Return the compiler's flags."""
     chosen = ["-std=c11", "-D_GNU_SOURCE", "-pthread", "-fPIC", "-Wall", "-Wextra"]
     chosen += ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-inline", "-fno-optimize-sibling-calls"]
     chosen += ["-DAUL_TEST_BUILD", "-include", str(SMALL), f"-I{CORE}", f"-I{HERE}"]
     if sanitizers:
         chosen += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
+    if coverage:
+        chosen += ["-O0", "--coverage", "-fprofile-update=atomic", "-DAUL_COVERAGE"]
     return chosen
 
 
@@ -42,9 +45,11 @@ def sources() -> list[Path]:
     return sorted([*engine, *HERE.glob("*.c")])
 
 
-def build(sanitizers: str = "") -> Path:
+def build(sanitizers: str = "", coverage: bool = False) -> Path:
     """Return the module, compiled when it is not up to date."""
     directory = ROOT / "build" / ("calls-sanitized" if sanitizers else "calls")
+    if coverage:
+        directory = ROOT / "build" / "coverage" / "calls"
     module = directory / "_native.so"
     inputs = [SMALL, *CORE.glob("*.*"), *HERE.glob("*.*")]
     newest = max(path.stat().st_mtime for path in inputs)
@@ -63,19 +68,21 @@ def build(sanitizers: str = "") -> Path:
     ffi.emit_c_code(str(generated))
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 
+    chosen = flags(sanitizers, coverage)
+
     def compile_one(source: Path) -> Path:
         target = directory / f"{source.stem}.o"
         extra: list[str] = []
         if source == generated:
             extra = [f"-I{sysconfig.get_path('include')}", "-w"]
-        command = [*compiler, *flags(sanitizers), *extra, "-c", str(source), "-o", str(target)]
+        command = [*compiler, *chosen, *extra, "-c", str(source), "-o", str(target)]
         subprocess.run(command, check=True, env=_outside())
         return target
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compile_one, [generated, *sources()]))
     linked = directory / "_native.linked"
-    command = [*compiler, *flags(sanitizers), "-shared", *map(str, objects), "-o", str(linked)]
+    command = [*compiler, *chosen, "-shared", *map(str, objects), "-o", str(linked)]
     subprocess.run(command, check=True, env=_outside())
     linked.replace(module)
     return module
@@ -87,4 +94,5 @@ def _outside() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{build(os.environ.get('AUROLOG_SANITIZE', ''))}\n")
+    chosen = os.environ.get("AUROLOG_SANITIZE", ""), os.environ.get("AUROLOG_COVERAGE") == "1"
+    sys.stdout.write(f"{build(*chosen)}\n")

@@ -57,6 +57,9 @@ size_t aul_fault_stacks(aul_fault_stack *out, size_t capacity);
 /* One round of the background thread's work, which stores without threads leave to their owner,
  * after `seconds` that pass at once. */
 int aul_fault_keep(aul_store *store, uint32_t seconds);
+/* Before the process ends without its exit handlers: writes the counts, where branches are counted
+ * (make coverage). */
+void aul_fault_leave(void);
 
 /* cffi: end */
 

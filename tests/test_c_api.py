@@ -1,0 +1,128 @@
+"""The C core as other C code may use it, where Python does not: without an error to fill in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Child, contents, copy, flip, frames, segments
+
+import aurolog
+from aurolog._core import ffi, lib
+
+
+def open_status(path: Path, error: Any, read_only: bool = False) -> int:
+    """How `aul_open` goes; what it opens is given back, as a process that dies would leave it."""
+    options = ffi.new("aul_options *")
+    options.read_only = read_only
+    cell = ffi.new("aul_store **")
+    status = int(lib.aul_open(os.fsencode(path), options, cell, error))
+    if status == lib.AUL_OK:
+        lib.aul_free(cell[0])
+    return status
+
+
+def _no_manifest(path: Path) -> None:
+    (path / "MANIFEST").unlink()
+
+
+def _short_manifest(path: Path) -> None:
+    os.truncate(path / "MANIFEST", 100)
+
+
+def _damaged_manifest(path: Path) -> None:
+    flip(path / "MANIFEST", 40)
+
+
+def _newer_manifest(path: Path) -> None:
+    flip(path / "MANIFEST", 12, 0xFF)
+
+
+def _a_segment_is_missing(path: Path) -> None:
+    segments(path)[0].unlink()
+
+
+def _a_segment_is_a_directory(path: Path) -> None:
+    first = segments(path)[0]
+    first.unlink()
+    first.mkdir()
+
+
+def _a_frame_is_damaged(path: Path) -> None:
+    flip(segments(path)[0], frames(segments(path)[0])[1].offset + 70)
+
+
+def _a_header_is_damaged(path: Path) -> None:
+    for offset in (20, 2048 + 20):
+        flip(segments(path)[0], offset)
+
+
+def _log_is_missing(path: Path) -> None:
+    shutil.rmtree(path / "log")
+
+
+def _log_is_a_file(path: Path) -> None:
+    shutil.rmtree(path / "log")
+    (path / "log").touch()
+
+
+DAMAGES = [value for name, value in sorted(globals().items()) if name.startswith("_a_")]
+DAMAGES += [_no_manifest, _short_manifest, _damaged_manifest, _newer_manifest]
+DAMAGES += [_log_is_missing, _log_is_a_file]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("state", ["closed", "killed"])
+def test_opening_fails_alike_without_an_error(
+    path: Path, tmp_path: Path, state: str, damage: Callable[[Path], None]
+) -> None:
+    with aurolog.open(path) as db:
+        for number in range(5):
+            with db.transaction() as tx:
+                tx.write(number, 0, b"commit")
+        killed = copy(path, tmp_path / "killed")
+    victim = killed if state == "killed" else path
+    damage(victim)
+    before = contents(victim)
+    for read_only in (True, False):
+        error = ffi.new("aul_error *")
+        status = open_status(victim, error, read_only)
+        assert status == error.code
+        if state == "killed":  # of a closed one the log is not read by opening
+            assert status != lib.AUL_OK
+            assert ffi.string(error.text)
+        assert open_status(victim, ffi.NULL, read_only) == status
+    assert contents(victim) == before
+
+
+def test_a_lock_is_refused_alike_without_an_error(path: Path) -> None:
+    with Child("hold", path) as child:
+        assert child.line() == "open"
+        assert open_status(path, ffi.NULL) == lib.AUL_LOCKED
+        child.end()
+    with aurolog.open(path):
+        assert open_status(path, ffi.NULL) == lib.AUL_LOCKED
+
+
+def test_calls_fail_alike_without_an_error(db: aurolog.Volume) -> None:
+    handle, null = db._store.handle, ffi.NULL
+    view, tx, pin = ffi.new("aul_view **"), ffi.new("aul_tx **"), ffi.new("aul_pin **")
+    data, page = ffi.new("uint8_t **"), ffi.new("uint8_t[4096]")
+    far = 2**60
+    assert lib.aul_view_open(handle, far, view, null) == lib.AUL_LSN
+    assert lib.aul_read(handle, null, far, page, null) == lib.AUL_INPUT
+    assert lib.aul_pin_page(handle, null, far, data, pin, null) == lib.AUL_INPUT
+    assert lib.aul_wait(handle, far, lib.AUL_DURABILITY_SYNC, 0, null) != lib.AUL_OK
+    assert lib.aul_changes_check(4096, b"short", 5, null) == lib.AUL_INPUT
+    assert lib.aul_tx_begin(handle, 0, tx, null) == lib.AUL_OK
+    assert lib.aul_tx_put(tx[0], far, page, null) == lib.AUL_INPUT
+    assert lib.aul_tx_read(tx[0], far, page, null) == lib.AUL_INPUT
+    assert lib.aul_tx_apply(tx[0], b"short", 5, null) == lib.AUL_INPUT
+    lib.aul_tx_free(tx[0])
+    db.close()
+    assert lib.aul_check(handle, 0, null) == lib.AUL_CLOSED
+    assert lib.aul_sync(handle, 0, ffi.new("uint64_t *"), null) == lib.AUL_CLOSED
