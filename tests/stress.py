@@ -129,7 +129,7 @@ class Stress:
     def session(self, seconds: float) -> None:
         """Everybody at once, until the volume is closed under them."""
         self.over.clear()
-        db = self._open()
+        db = self.open_when_free()
         self._after_opening(db)
         bodies: list[Callable[[aurolog.Volume, random.Random], None]] = [
             *(self._counter(n) for n in range(COUNTERS - 1)),
@@ -162,7 +162,7 @@ class Stress:
             gc.collect()
         self.tally["sessions"] += 1
 
-    def _open(self) -> aurolog.Volume:
+    def open_when_free(self) -> aurolog.Volume:
         """What was dropped is locked until its committing thread has noticed."""
         deadline = time.monotonic() + 60
         while True:
@@ -402,7 +402,7 @@ def run(seconds: float, seed: int, length: float) -> list[str]:
                 if failures or time.monotonic() >= end:
                     break
             if not failures:
-                with aurolog.open(stress.path) as db:
+                with stress.open_when_free() as db:
                     assert db.verify().ok
     print(", ".join(f"{count:,} {what}" for what, count in sorted(tally.items())), flush=True)
     return failures
