@@ -706,9 +706,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--file-system", choices=tuple(file_systems.MAKERS), default="")
     given = parser.parse_args()
-    if ISOLATED not in os.environ:
+    isolated = [] if ISOLATED in os.environ else file_systems.isolated()
+    if isolated:
         # In mounts of its own, which end with it whatever happens.
-        command = [*file_systems.isolated(), sys.executable, *sys.argv]
+        command = [*isolated, sys.executable, *sys.argv]
         os.execvpe(command[0], command, {**os.environ, ISOLATED: "1"})
     gc.freeze()
     skipped = failed = False
