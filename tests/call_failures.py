@@ -228,7 +228,10 @@ class Worker:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a worker ended by itself: {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def close(self) -> None:
