@@ -192,8 +192,8 @@ def test_a_later_segment_of_a_newer_format_is_not_dropped(
 SAYINGS = {
     "volume": (40, bytes(16)),
     "previous": (56, bytes(16)),
-    "first LSN": (72, struct.pack("<Q", 77)),
-    "epoch": (88, struct.pack("<Q", 77)),
+    "first LSN": (72, struct.pack("<Q", 1 << 30)),
+    "epoch": (88, struct.pack("<Q", 1 << 30)),
     "page size": (104, struct.pack("<I", 512)),
 }
 
