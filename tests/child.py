@@ -200,6 +200,9 @@ def fork_and_go_on(path: str) -> None:
     memory = db.view_page(1)
     open_tx = db.transaction()
     open_tx.write(1, 0, b"parent")
+    assert open_tx[1][:6] == b"parent"
+    cursor = db.log()
+    next(cursor)
     pid = os.fork()
     if pid == 0:
         calls: list[Callable[[], Any]] = [
@@ -220,6 +223,9 @@ def fork_and_go_on(path: str) -> None:
             lambda: open_tx.commit(),
         ]
         say("child", *{name_of(call) for call in calls})
+        assert "of the parent process" in repr(db)
+        calls.clear()
+        del open_tx, view, cursor  # theirs to give up, too, and the parent's to give back
         say("memory", bytes(memory[:6]).decode())
         with contextlib.suppress(aurolog.ClosedError):
             db.close()
@@ -352,6 +358,55 @@ def failing_syncs(path: str) -> None:
     sys.stdin.readline()  # syncs work again: nothing may be retried
     say("again", name_of(write_again))
     say("sync", name_of(db.sync))
+    say("close", name_of(db.close))
+
+
+def failing_threads(path: str) -> None:
+    """Eight threads count, each in a page of its own, until the disk fails; says what each was told
+    and how far it came.
+    """
+    db = aurolog.open(path)
+    told, acked = [""] * 8, [0] * 8
+
+    def commit(mine: int) -> None:
+        while not told[mine]:
+            tx = db.transaction()
+            try:
+                with tx:
+                    tx.write(mine, 0, (acked[mine] + 1).to_bytes(8, "little"))
+                acked[mine] += 1
+            except aurolog.AurologError as error:
+                told[mine] = f"{type(error).__name__}:{tx.outcome.replace(' ', '-')}"
+
+    threads = [threading.Thread(target=commit, args=(mine,)) for mine in range(8)]
+    for thread in threads:
+        thread.start()
+    while not all(acked):
+        pass
+    say("ready")
+    for thread in threads:
+        thread.join()
+    say("told", *told)
+    say("acked", *acked)
+    say("close", name_of(db.close))
+
+
+def failing_under_a_transaction(path: str) -> None:
+    """A transaction has the writer's place when the sync of an earlier commit fails."""
+    db = aurolog.open(path, durability="os")
+    with db.transaction() as tx:
+        tx.write(0, 0, b"first")
+    db.sync()
+    say("ready")
+    sys.stdin.readline()
+    tx = db.transaction()
+    tx.write(1, 0, b"logged")
+    tx.commit()
+    tx = db.transaction()
+    tx.write(2, 0, b"refused")
+    say("page", tx[1][:6].decode())
+    say("sync", name_of(db.sync))
+    say("commit", name_of(tx.commit), tx.outcome, tx.lsn)
     say("close", name_of(db.close))
 
 

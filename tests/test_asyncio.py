@@ -448,3 +448,23 @@ def test_awaited_commits_of_a_disk_that_fails_have_an_unknown_outcome(path: Path
         assert child.end() == 0
     with aurolog.open(path) as db:
         assert db[0][:4] == b"kept"
+
+
+def test_whatever_happens_to_the_committing_thread_is_told(
+    db: aurolog.Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is left waiting."""
+
+    def fail(self: _Worker, commits: list[Commit]) -> None:
+        raise RuntimeError("an accident")
+
+    async def commits() -> list[Any]:
+        with monkeypatch.context() as patched:
+            patched.setattr(_Worker, "_finish", fail)
+            return await asyncio.gather(
+                *[one(db, n, b"x") for n in range(3)], return_exceptions=True
+            )
+
+    told = asyncio.run(commits())
+    assert [str(error) for error in told] == ["an accident"] * 3
+    assert asyncio.run(one(db, 9, b"y")) == db.durable_lsn

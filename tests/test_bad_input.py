@@ -239,6 +239,44 @@ def test_packing_refuses(name: str) -> None:
         aurolog.pack_changes(PACK[name])
 
 
+def _released() -> memoryview:
+    view = memoryview(b"once")
+    view.release()
+    return view
+
+
+def test_a_buffer_that_cannot_be_read_any_more_is_refused(db: aurolog.Volume) -> None:
+    with pytest.raises(aurolog.InputError, match="cannot be read"):
+        db.read_many(_released())
+    with db.transaction() as tx:
+        with pytest.raises(aurolog.InputError, match="cannot be read"):
+            tx.apply(_released())
+        with pytest.raises(aurolog.InputError, match="cannot be read"):
+            tx.write(0, 0, _released())
+    assert tx.lsn is None
+    with pytest.raises(aurolog.InputError, match="cannot be read"):
+        aurolog.pack_changes([(0, 0, _released())])
+
+
+def test_a_write_longer_than_any_page_cannot_be_packed() -> None:
+    for change in ((0, 0, bytes(65537)), ("image", 0, bytes(65537)), ("fill", 0, 0, 65537, 0)):
+        with pytest.raises(aurolog.InputError):
+            aurolog.pack_changes([change])
+
+
+def test_handles_are_true_and_tell_what_they_are(db: aurolog.Volume) -> None:
+    with db.transaction() as tx:
+        assert tx
+        assert len(tx) == 0
+        assert "open" in repr(tx)
+        tx.write(0, 0, b"x")
+    assert f"LSN {tx.lsn}" in repr(tx)
+    view = db.at(tx.lsn or 0)
+    assert repr(view) == f"<aurolog.View of LSN {tx.lsn}>"
+    view.close()
+    assert "closed" in repr(view)
+
+
 def test_each_error_is_also_what_python_programs_catch() -> None:
     bases = {
         aurolog.InputError: ValueError,

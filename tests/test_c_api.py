@@ -1,4 +1,6 @@
-"""The C core as other C code may use it, where Python does not: without an error to fill in."""
+"""The C core as other C code may use it, where Python does not: without an error to fill in; and
+what Python makes of statuses that nothing brings about.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ import pytest
 from support import Child, contents, copy, flip, frames, segments
 
 import aurolog
-from aurolog._core import ffi, lib
+from aurolog._core import ffi, lib, raise_error
 
 
 def open_status(path: Path, error: Any, read_only: bool = False) -> int:
@@ -108,6 +110,37 @@ def test_a_lock_is_refused_alike_without_an_error(path: Path) -> None:
         assert open_status(path, ffi.NULL) == lib.AUL_LOCKED
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("retention_ns", 2**63), ("page_size", 513), ("page_size", 1 << 17)]
+)
+def test_options_that_no_volume_can_have_are_refused(path: Path, name: str, value: int) -> None:
+    options = ffi.new("aul_options *", {"create": 1, name: value})
+    cell, error = ffi.new("aul_store **"), ffi.new("aul_error *")
+    assert lib.aul_open(os.fsencode(path), options, cell, error) == lib.AUL_INPUT
+    assert ffi.string(error.text)
+    assert lib.aul_open(os.fsencode(path), options, cell, ffi.NULL) == lib.AUL_INPUT
+    assert not path.exists()
+
+
+def test_a_path_longer_than_any_is_refused(tmp_path: Path) -> None:
+    assert open_status(tmp_path / "/".join(["long" * 50] * 30), ffi.NULL) == lib.AUL_INPUT
+
+
+def test_a_note_longer_than_any_is_refused(db: aurolog.Volume) -> None:
+    tx, outcome = ffi.new("aul_tx **"), ffi.new("aul_outcome *")
+    note = ffi.new("uint8_t[300]")
+    options = ffi.new("aul_commit_options *", {"note": note, "note_bytes": 256})
+    assert lib.aul_tx_begin(db._store.handle, 0, tx, ffi.NULL) == lib.AUL_OK
+    changes = aurolog.pack_changes([(0, 0, b"x")])
+    assert lib.aul_tx_apply(tx[0], changes, len(changes), ffi.NULL) == lib.AUL_OK
+    assert lib.aul_tx_commit(tx[0], options, 1000, outcome, ffi.NULL) == lib.AUL_INPUT
+    assert not outcome.logged
+    options.note_bytes = 255
+    assert lib.aul_tx_commit(tx[0], options, 60000, outcome, ffi.NULL) == lib.AUL_OK
+    assert outcome.logged
+    lib.aul_tx_free(tx[0])
+
+
 def test_calls_fail_alike_without_an_error(db: aurolog.Volume) -> None:
     handle, null = db._store.handle, ffi.NULL
     view, tx, pin = ffi.new("aul_view **"), ffi.new("aul_tx **"), ffi.new("aul_pin **")
@@ -126,3 +159,22 @@ def test_calls_fail_alike_without_an_error(db: aurolog.Volume) -> None:
     db.close()
     assert lib.aul_check(handle, 0, null) == lib.AUL_CLOSED
     assert lib.aul_sync(handle, 0, ffi.new("uint64_t *"), null) == lib.AUL_CLOSED
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted"),
+    [
+        (lib.AUL_BUG, aurolog.InternalError),
+        (lib.AUL_NO_MEMORY, MemoryError),
+        (99, aurolog.InternalError),
+    ],
+)
+def test_every_status_is_an_exception(status: int, wanted: type[BaseException]) -> None:
+    with pytest.raises(wanted, match=f"status {status}"):
+        raise_error(status, ffi.new("aul_error *"), "/volume")
+
+
+def test_damage_without_a_place_is_told_as_the_volumes() -> None:
+    with pytest.raises(aurolog.CorruptionError) as told:
+        raise_error(lib.AUL_CORRUPT, ffi.new("aul_error *"), "/volume")
+    assert "/volume" in str(told.value)

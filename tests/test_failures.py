@@ -285,6 +285,41 @@ def test_a_failed_write_ends_writing_and_loses_nothing_acknowledged(path: Path) 
         assert db.verify().ok
 
 
+def test_a_failed_sync_is_told_to_all_who_wait_for_it(path: Path) -> None:
+    need_strace()
+    with Child("failing_threads", path) as child:
+        assert child.line() == "ready"
+        with traced(child.pid, "-e", f"trace={SYNCS}", "-e", f"inject={SYNCS}:error=EIO"):
+            told = child.line().split()[1:]
+            acked = [int(word) for word in child.line().split()[1:]]
+            assert child.line().startswith("close ")
+        assert child.end() == 0
+    assert len(told) == 8
+    assert set(told) <= {"CommitOutcomeUnknown:unknown", "StorageError:rolled-back"}
+    assert "CommitOutcomeUnknown:unknown" in told
+    with aurolog.open(path) as db:
+        for page, (how, number) in enumerate(zip(told, acked, strict=True)):
+            found = int.from_bytes(db[page][:8], "little")
+            assert found in {number, number + how.startswith("CommitOutcomeUnknown")}
+        assert db.verify().ok
+
+
+def test_a_transaction_under_way_is_refused_when_an_earlier_sync_fails(path: Path) -> None:
+    need_strace()
+    with Child("failing_under_a_transaction", path) as child:
+        assert child.line() == "ready"
+        with traced(child.pid, "-e", f"trace={SYNCS}", "-e", f"inject={SYNCS}:error=EIO"):
+            child.say("syncs fail from now on")
+            assert child.line() == "page logged"
+            assert child.line() in ("sync CommitOutcomeUnknown", "sync StorageError")
+            assert child.line() == "commit StorageError rolled back None"
+            assert child.line().startswith("close ")
+        assert child.end() == 0
+    with aurolog.open(path) as db:
+        assert db[0][:5] == b"first"
+        assert db[2] == bytes(4096)
+
+
 def test_no_file_of_a_volume_is_mapped(path: Path) -> None:
     """A store into a mapping of a file whose disk has failed ends the process, and says nothing."""
     if not os.path.exists("/proc/self/maps"):

@@ -1066,3 +1066,32 @@ def test_a_transaction_dropped_without_an_end_is_rolled_back(db: aurolog.Volume)
         assert tx[0][:7] == bytes(7)
         tx.write(0, 0, b"next")
     assert db[0][:7] == b"next\0\0\0"
+
+
+def test_closing_ends_the_waiting_for_the_writers_place(path: Path) -> None:
+    db = aurolog.open(path)
+    told: list[type[BaseException]] = []
+    waits = threading.Event()
+
+    def commit() -> None:
+        tx = db.transaction()
+        tx.write(1, 0, b"waits")
+        waits.set()
+        try:
+            tx.commit()
+        except aurolog.AurologError as error:
+            told.append(type(error))
+
+    holder = db.transaction()
+    holder.write(0, 0, b"holds")
+    assert holder[0][:5] == b"holds"
+    thread = threading.Thread(target=commit)
+    thread.start()
+    assert waits.wait(60)
+    thread.join(0.05)  # it is in its commit by now, or will find the volume closed
+    db.close()
+    thread.join(60)
+    assert told == [aurolog.ClosedError]
+    with aurolog.open(path) as db:
+        assert db.recovery.clean
+        assert db.visible_lsn == 0
