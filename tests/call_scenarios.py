@@ -126,6 +126,7 @@ class Run:
         self.may_refuse: tuple[type[BaseException], ...] = ()
         self.more_stacks: list[list[Any]] = []  # of other processes
         self.failed_at_open = 0
+        self.failed_as_told = 0  # of the failed calls: those before the last commit that failed
         self.last_look: list[Callable[[aurolog.Volume], None]] = []  # in place of the model
 
     # What must hold
@@ -138,6 +139,11 @@ class Run:
     def failed(self) -> int:
         """How many calls were made to fail."""
         return int(count().failed)
+
+    def failed_before(self, durability: str | None) -> int:
+        """How many of them a commit that begins now has to heed. An `os` commit waits for no sync:
+        it may pass while another thread is about to tell the log of its failed one."""
+        return self.failed_as_told if self.threads and durability == "os" else self.failed
 
     def judge(self, what: str, error: BaseException) -> None:
         """Whether this is how a failing call is to be told."""
@@ -244,7 +250,7 @@ class Run:
         put: bool = False,
     ) -> bool:
         """One transaction; whether it was acknowledged."""
-        history, before = self.history, self.failed
+        history, before = self.history, self.failed_before(durability)
         draft, changes = self.draft(changes or self.small())
         tx = db.transaction(durability=durability, note=f"{history.number}")
         try:
@@ -260,6 +266,7 @@ class Run:
             tx.commit()
         except Exception as error:
             self.judge("a commit", error)
+            self.failed_as_told = self.failed
             self.refused(tx, draft, error)
             return False
         assert tx.lsn is not None
@@ -806,14 +813,16 @@ def awaited(run: Run) -> None:
     async def all_of_them() -> None:
         waiting = []
         for n in range(16):
-            before = run.failed
+            durability: Literal["sync", "os"] = "os" if n % 4 == 3 else "sync"
+            before = run.failed_before(durability)
             draft, changes = run.draft(run.images(n % 9))
-            tx = db.transaction(durability="os" if n % 4 == 3 else "sync")
+            tx = db.transaction(durability=durability)
             try:
                 tx.apply(changes)
                 future = tx.commit_async()
             except Exception as error:
                 run.judge("logging a commit", error)
+                run.failed_as_told = run.failed
                 run.refused(tx, draft, error)
                 continue
             if tx.lsn is None:
@@ -884,13 +893,15 @@ class Half:
         for number in range(1, 13):
             image = number.to_bytes(8, "little") * (PAGE_SIZE // 8)
             pages = range(self.me, 2 * (number % 8) + 4, 2)
-            before = self.run.failed
-            tx = db.transaction(durability="os" if number % 4 == 3 else None)
+            durability: Literal["sync", "os"] = "os" if number % 4 == 3 else "sync"
+            before = self.run.failed_before(durability)
+            tx = db.transaction(durability=durability)
             try:
                 tx.apply([("image", page, image) for page in pages])
                 lsn = tx.commit()
             except Exception as error:
                 self.run.judge("a thread's commit", error)
+                self.run.failed_as_told = self.run.failed
                 if isinstance(error, aurolog.CommitOutcomeUnknown):
                     self.unknown.add(number)
             else:
