@@ -31,6 +31,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -478,24 +479,14 @@ class Campaign:
         for case in cases:
             waiting.put(case)
         begun = self.runs
-        failures: list[BaseException] = []
 
         def work(worker: Worker) -> None:
-            try:
+            with contextlib.suppress(queue.Empty):
                 while deadline is None or time.monotonic() < deadline:
                     self.run(waiting.get_nowait(), worker)
-            except queue.Empty:
-                pass
-            except BaseException as error:
-                failures.append(error)
 
-        threads = [threading.Thread(target=work, args=(worker,)) for worker in self.workers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if failures:
-            raise failures[0]
+        with ThreadPoolExecutor(len(self.workers)) as pool:
+            list(pool.map(work, self.workers))  # raises what one of them raised
         return self.runs - begun
 
     # Telling

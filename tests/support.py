@@ -478,6 +478,22 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in files_of(path)}
 
 
+def assert_refused(
+    path: Path,
+    error: type[aurolog.AurologError],
+    match: str | None = None,
+    *,
+    file: str | None = None,
+) -> None:
+    """Nobody can open it, to read or to write, the error names `file`, and no byte changes."""
+    before = contents(path)
+    for read_only in (True, False):
+        with pytest.raises(error, match=match) as caught:
+            aurolog.open(path, read_only=read_only)
+        assert file is None or getattr(caught.value, "file", None) == file
+    assert contents(path) == before
+
+
 def data_end(path: Path) -> int:
     """Where the last byte of a file that is not zero ends: prepared blocks behind the log are
     zeros.
