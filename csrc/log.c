@@ -164,7 +164,7 @@ int aul_log_write(aul_store *store) {
     aul_segment *last = log->logged_segment, *segment = log->write_head;
     pthread_mutex_unlock(&log->lock);
     int failed = 0;
-    while (!failed) {
+    for (;;) {
         failed = write_segment(store, segment, segment == last ? end : segment->filled);
         if (segment == last || failed) break;
         aul_log_drop_image(store, segment);
@@ -272,11 +272,11 @@ static int sync_logged(aul_store *store) {
     int status = aul_log_write(store);
     u64 target = log->written, target_bytes = log->written_bytes;
     aul_segment *head = log->sync_head, *last = log->write_head;
-    u64 last_written = last ? last->written : 0;
     int failed = 0;
     if (!status && target > atomic_load(&log->durable)) {
         bool new_names = false;
         bool tells = log->tells_durable;
+        u64 last_written = last->written;
         pthread_mutex_unlock(&log->lock);
         if (AUL_SEEDED(WORD_BEFORE_SYNC) && tells) aul_lock_tell_durable(store, target);
         for (aul_segment *segment = head; !failed; segment = segment->next) {

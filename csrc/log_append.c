@@ -20,8 +20,7 @@ static u64 footer_bytes_after(const aul_segment *segment, const aul_log_batch *b
 }
 
 static bool fits(const aul_segment *segment, const aul_log_batch *batch, u64 bytes) {
-    return segment &&
-           segment->filled + bytes + footer_bytes_after(segment, batch) <= segment->capacity;
+    return segment->filled + bytes + footer_bytes_after(segment, batch) <= segment->capacity;
 }
 
 /* Bytes of frame i's payload before its first record. */

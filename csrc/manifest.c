@@ -29,6 +29,7 @@ static const char MAGIC[8] = "AULMANIF";
 #define HEADER_BYTES 256u
 #define SEGMENT_BYTES 192u
 #define MANIFEST_BYTES_MAX (1ull << 30)
+#define DAMAGED "the MANIFEST is damaged: restore it from a copy"
 #define STATE_APPENDED 0u
 #define STATE_SEALED 1u
 #define STATE_BOUNDED 2u
@@ -154,10 +155,9 @@ static bool follows(const aul_manifest *manifest, const aul_segment *before,
 }
 
 static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out, aul_error *error) {
-    const char *damaged = "the MANIFEST is damaged: restore it from a copy";
     if (bytes < HEADER_BYTES || memcmp(at, MAGIC, 8) != 0 ||
         !aul_crc_fits(get32(at + 8), aul_crc32c(0, at + 12, bytes - 12)))
-        return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s", damaged);
+        return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s", DAMAGED);
     int status = check_version(at, error);
     if (status) return status;
     memcpy(out->volume_id, at + 32, AUL_ID_BYTES);
@@ -177,7 +177,7 @@ static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out,
     bool raisable = out->epoch < UINT64_MAX;
     if (!sized || !limited || !raisable || get64(at + 24) != bytes ||
         HEADER_BYTES + branches * AUL_BRANCH_BYTES + segments * SEGMENT_BYTES != bytes)
-        return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s", damaged);
+        return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s", DAMAGED);
     const u8 *from = at + HEADER_BYTES;
     for (u64 i = 0; i < branches && !status; i++, from += AUL_BRANCH_BYTES) {
         aul_branch branch;
@@ -197,7 +197,7 @@ static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out,
         if (!follows(out, i ? out->segments[i - 1] : NULL, segment)) status = AUL_CORRUPT;
     }
     if (status == AUL_NO_MEMORY) return aul_fail(error, status, "no memory to read the manifest");
-    if (status) return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s", damaged);
+    if (status) return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s", DAMAGED);
     return AUL_OK;
 }
 
@@ -224,12 +224,15 @@ int aul_manifest_read(aul_disk *disk, const char *path, aul_manifest *out, aul_e
     if (failed) return aul_fail_os(error, failed, "opening the MANIFEST", name);
     failed = disk->size(disk->context, file, &size);
     size_t done = 0;
-    u8 *bytes = !failed && size <= MANIFEST_BYTES_MAX ? aul_alloc(disk, size + 1) : NULL;
+    bool sized = !failed && size <= MANIFEST_BYTES_MAX;
+    u8 *bytes = sized ? aul_alloc(disk, size + 1) : NULL;
     if (bytes) failed = aul_disk_read(disk, file, bytes, size, 0, &done);
     disk->close(disk->context, file);
     int status;
     if (failed)
         status = aul_fail_os(error, failed, "reading the MANIFEST", name);
+    else if (!sized)
+        status = aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s", DAMAGED);
     else if (!bytes)
         status = aul_fail(error, AUL_NO_MEMORY, "no memory to read a MANIFEST of %llu bytes",
                           (unsigned long long)size);

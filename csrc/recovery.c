@@ -528,7 +528,7 @@ static int read_log(recovery *r, aul_error *error) {
             status = read_appended(r, segment, error);
             bool follows = i + 1 == r->listed_count || r->listed[i + 1]->first_lsn == r->next_lsn;
             if (!status && !r->torn && !follows && r->limit == UINT64_MAX)
-                status = judge(r, segment, r->scanning ? r->scan.offset : 0, r->scanning, error);
+                status = judge(r, segment, r->scan.offset, true, error);
         }
         last = segment;
     }
@@ -847,7 +847,7 @@ static int is_footer(recovery *r, const tail_segment *tail, bool *is, aul_error 
         if (failed) status = aul_fail_os(error, failed, "reading the log", segment->name);
     }
     bool some = false, other = tail->used_end > tail->frames_end + bytes;
-    for (size_t i = 0; i < done && !status && i < bytes - AUL_TRAILER_BYTES; i++) {
+    for (size_t i = 0; i < done && i < bytes - AUL_TRAILER_BYTES; i++) {
         some |= found[i] != 0;
         other |= found[i] != 0 && found[i] != built[i];
     }
@@ -1022,14 +1022,14 @@ static int recover_once(aul_store *store, aul_error *error) {
 
 int aul_recover(aul_store *store, aul_error *error) {
     int status = AUL_OK;
-    for (int i = 0; i < (store->read_only ? READ_ONLY_TRIES : 1); i++) {
+    for (int tries = 1;; tries++) {
         status = recover_once(store, error);
         if (status != AUL_CORRUPT || !store->read_only) break;
         /* A writer may have sealed, recovered or rolled meanwhile: look again at what there is
          * now. */
         u64 told;
         bool alive;
-        if (aul_lock_read_durable(store, &told, &alive, NULL) || i + 1 == READ_ONLY_TRIES) break;
+        if (tries == READ_ONLY_TRIES || aul_lock_read_durable(store, &told, &alive, NULL)) break;
         aul_manifest again;
         int failed = aul_manifest_read(store->disk, store->path, &again, alive ? error : NULL);
         if (failed) return alive ? failed : status;

@@ -44,7 +44,7 @@ BEGIN = "<!-- call failures: begin -->"
 END = "<!-- call failures: end -->"
 PROBLEMS_SHOWN = 20
 
-SHORT, NOTHING = -1, -2
+SHORT, NOTHING, STALL = -1, -2, -3
 #: interrupted or short, they are asked again: nobody may notice
 REPEATED = {"read", "write", "sync", "sync_directory", "allocate", "truncate"}
 #: what a failing call may have done all the same
@@ -346,6 +346,8 @@ class Campaign:
                 yield Fault(f"short {mode}", SHORT, False, kinds, True)
             if kind == "write":
                 yield Fault(f"short, nothing {mode}", NOTHING, False, kinds, False)
+        if kind == "sync":
+            yield Fault("stalled once", STALL, False, 0, True)
         if kind == "unlink":  # what some systems say of a directory
             closing = 1 << self.kinds.index("close")
             yield Fault("EPERM once", errno.EPERM, False, 0, False)

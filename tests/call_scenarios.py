@@ -52,6 +52,7 @@ PAGES = 24
 VIEWS_MAX = 12
 CACHE_BYTES = 16 * PAGE_SIZE
 STACK_CAPACITY = 8192
+TOO_MANY = 8500  # pages whose images are more than the segments that one transaction may fill
 
 Changes = list[tuple[Any, ...]]
 
@@ -296,6 +297,16 @@ class Run:
                 self.problem(f"unknown at LSN {error.lsn}, and the transaction says {tx.lsn}")
             else:
                 self.history.append(draft, tx.lsn, False)
+
+    def log_one(self, db: aurolog.Volume) -> int:
+        """Logs one transaction that nobody waits for, and nobody writes to a file yet; its LSN, or
+        0 where it was refused."""
+        draft, changes = self.draft(self.small())
+        outcome = ffi.new("aul_outcome *")
+        packed = aurolog.pack_changes(changes)
+        if self.attempt("logging", lambda: db._store.log_changes(packed, b"", 0, outcome, 0)):
+            self.history.append(draft, outcome.lsn, False)
+        return int(outcome.lsn)
 
     def sync(self, db: aurolog.Volume) -> bool:
         """All that was committed is durable, or it says why not."""
@@ -840,25 +851,45 @@ def awaited(run: Run) -> None:
 
 
 @program(new)
+def bulk_behind(run: Run) -> None:
+    """A large commit behind small ones that are logged and in no file yet; and one too large."""
+    db = run.open()
+    if db is None:
+        return
+    for count in (70, 90):
+        run.log_one(db)
+        if run.commit(db, run.images(count)):
+            run.history.confirm(run.history.commits[-1].lsn)
+    if tx := run.attempt("beginning", db.transaction):
+        try:
+            tx.apply([("image", page, bytes(PAGE_SIZE)) for page in range(TOO_MANY)])
+            tx.commit()
+            run.problem("a commit over more segments than one may have was made")
+        except Exception as error:
+            if not isinstance(error, aurolog.InputError):
+                run.judge("a commit that is too large", error)
+            if tx.outcome == "open":
+                tx.rollback()
+    run.commit(db)
+    run.close(db)
+
+
+@program(new)
 def awaited_late(run: Run) -> None:
     """Whoever asks late for a commit that is safe is not told of a disk that fails since."""
     db = run.open()
     if db is None:
         return
-    draft, changes = run.draft(run.small())
-    outcome = ffi.new("aul_outcome *")
-    packed = aurolog.pack_changes(changes)
-    if run.attempt("logging", lambda: db._store.log_changes(packed, b"", 0, outcome, 0)):
-        run.history.append(draft, outcome.lsn, False)
+    lsn = run.log_one(db)
     if run.sync(db):
-        run.history.confirm(outcome.lsn)
+        run.history.confirm(lsn)
     for _ in range(5):
         run.commit(db, run.images(12))
     run.keep(db)
-    if 0 < outcome.lsn <= db.durable_lsn:
+    if 0 < lsn <= db.durable_lsn:
         for level in (lib.AUL_DURABILITY_SYNC, lib.AUL_DURABILITY_OS):
             try:
-                db._store.wait(outcome.lsn, level)
+                db._store.wait(lsn, level)
             except Exception as error:
                 run.problem(f"{type(error).__name__} for a commit that is durable: {error}")
     run.close(db)

@@ -4,6 +4,7 @@ to hear.
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 from collections.abc import Iterator
@@ -232,6 +233,23 @@ def test_an_in_flight_limit_that_cannot_be_is_damage(volume: Path, limit: int, c
             victim = copy(volume, volume.with_name("killed"))
     _patched_manifest(victim, 88, struct.pack("<Q", limit))
     assert_refused(victim, aurolog.CorruptionError, file="MANIFEST")
+
+
+@pytest.mark.parametrize("page_size", [0, 256, 3000, 131072])
+def test_a_page_size_that_cannot_be_is_damage(volume: Path, page_size: int) -> None:
+    _patched_manifest(volume, 48, struct.pack("<I", page_size))
+    assert_refused(volume, aurolog.CorruptionError, file="MANIFEST")
+
+
+def test_a_manifest_with_something_behind_it_is_damage(volume: Path) -> None:
+    manifest = (volume / "MANIFEST").read_bytes()
+    for size in (len(manifest) + 1, 1 << 40):
+        os.truncate(volume / "MANIFEST", size)
+        for read_only in (True, False):
+            with pytest.raises(aurolog.CorruptionError, match="MANIFEST is damaged"):
+                aurolog.open(volume, read_only=read_only)
+        (volume / "MANIFEST").write_bytes(manifest)
+    aurolog.open(volume).close()
 
 
 def _sealed_and_not(volume: Path) -> Path:

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <link.h>
+#include <time.h>
 
 #include "store.h"
 
-#define STACKS_MAX 16384 /* a power of two, and many more than there are */
-#define NOTED_MAX 200    /* failing calls whose stacks are read */
+#define STACKS_MAX 16384   /* a power of two, and many more than there are */
+#define NOTED_MAX 200      /* failing calls whose stacks are read */
+#define STALL_NS 250000000 /* longer than a transaction waits in C for others to become durable */
 
 /* The kinds of calls in the order of the table. The clocks are left out: they cannot fail. */
 typedef enum {
@@ -220,6 +222,11 @@ static int fault_write(void *context, int file, const void *data, size_t bytes, 
 
 static int fault_sync(void *context, int file) {
     int failed = STRIKE(SYNC);
+    if (failed == AUL_FAULT_STALL) {
+        struct timespec stall = {.tv_nsec = STALL_NS};
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &stall, NULL);
+        failed = 0;
+    }
     if (failed && !fault.after) return ERROR(failed);
     passed(SYNC, 0);
     int status = system_disk->sync(context, file);

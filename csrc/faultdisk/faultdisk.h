@@ -22,6 +22,7 @@
 #define AUL_FAULT_FRAMES 24  /* that are kept of a stack */
 #define AUL_FAULT_SHORT -1   /* read and write: half of it; list: half of the names, then EIO */
 #define AUL_FAULT_NOTHING -2 /* write: nothing is written, and no error told */
+#define AUL_FAULT_STALL -3   /* sync: done, and late */
 
 typedef struct {
     uint64_t stack;      /* of the call that fails; 0: none does */
