@@ -320,9 +320,10 @@ int aul_log_wait_written(aul_store *store, u64 lsn, aul_error *error) {
     aul_log *log = &store->log;
     int status = AUL_OK;
     pthread_mutex_lock(&log->lock);
-    while (log->written < lsn && !status && !AUL_SEEDED(OS_UNWRITTEN))
-        status = aul_log_write(store);
-    if (!status && !log->failed)
+    while (log->written < lsn && !log->failed && !AUL_SEEDED(OS_UNWRITTEN)) aul_log_write(store);
+    /* The marks tell, not that call: it may have failed for what was logged later, when this was
+     * durable already. */
+    if (!log->failed)
         raise_visible(log, lsn);
     else if (atomic_load(&log->durable) < lsn)
         status = aul_log_unknown_outcome(store, lsn, error);

@@ -37,6 +37,11 @@ static void note_outcome(aul_crash_run *run, size_t at, u64 lsn, int status, u32
                             (unsigned long long)aul_durable_lsn(run->store));
         model->required = aul_max(model->required, lsn);
     }
+    if (status && !waits && outcome->logged && status != AUL_UNKNOWN)
+        aul_crash_wrong(run, "LSN %llu is logged, and told as not committed: %d",
+                        (unsigned long long)lsn, status);
+    if (status == AUL_UNKNOWN && aul_durable_lsn(run->store) >= lsn)
+        aul_crash_wrong(run, "LSN %llu is durable, and told as unknown", (unsigned long long)lsn);
     if (waits) run->logged[run->logged_count++] = lsn;
     if (outcome->logged || status == AUL_UNKNOWN) return;
     if (status == AUL_OK || model->count != at + 1)
