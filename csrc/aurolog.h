@@ -166,7 +166,8 @@ int aul_open(const char *path, const aul_options *options, aul_store **out, aul_
 /* Waits for calls in flight, makes everything durable, marks the clean close. Idempotent. The
  * store is closed whatever the status. */
 int aul_close(aul_store *store, aul_error *error);
-/* Gives up the caller's reference; a store still open is closed without the clean mark. */
+/* Gives up the caller's reference, after the last call has returned. A store still open is closed
+ * without the clean mark; what was committed with durability "os" is synced. */
 void aul_free(aul_store *store);
 /* AUL_OK when calls can be made, with for_writing also when transactions can begin. */
 int aul_check(aul_store *store, int for_writing, aul_error *error);

@@ -135,10 +135,7 @@ int aul_files_read(aul_files *files, aul_segment *segment, void *to, size_t byte
     if (status) return status;
     int failed = aul_disk_read(files->disk, file, to, bytes, offset, &done);
     aul_files_release(files, segment);
-    if (failed) {
-        aul_fail_os(error, failed, "reading a log segment", segment->name);
-        return AUL_IO;
-    }
+    if (failed) return aul_fail_os(error, failed, "reading a log segment", segment->name);
     if (done < bytes)
         return aul_fail_at(error, AUL_CORRUPT, segment->name, offset, 0,
                            "the log segment %s ends too early: restore it from a copy",

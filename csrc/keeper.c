@@ -159,13 +159,6 @@ static int prepare_spare(aul_store *store) {
     return 0;
 }
 
-/* Too many open files is a failed open, and goes by. */
-static bool is_final(int status, const aul_error *error) {
-    bool passing = error->os_errno == EMFILE || error->os_errno == ENFILE;
-    return status != AUL_OK && status != AUL_BUSY && status != AUL_NO_MEMORY &&
-           status != AUL_DISK_FULL && !passing;
-}
-
 bool aul_keeper_work(aul_store *store) {
     aul_log *log = &store->log;
     aul_keeper *keeper = &store->keeper;
@@ -200,7 +193,7 @@ bool aul_keeper_work(aul_store *store) {
         if (!status) keeper->unlisted = 0;
     }
     int failed_spare = status ? 0 : prepare_spare(store);
-    if (is_final(status, &error) || failed_spare) {
+    if (aul_log_is_final(status, &error) || failed_spare) {
         pthread_mutex_lock(&log->lock);
         aul_log_fail(store, failed_spare ? failed_spare : error.os_errno ? error.os_errno : EIO);
         pthread_mutex_unlock(&log->lock);

@@ -8,6 +8,8 @@
  *
  * A failed write or sync is final: nothing is written any more, the visible LSN falls back to
  * the durable one, and what was logged in between has an unknown outcome. */
+#include <errno.h>
+
 #include "log.h"
 
 #include "seeded.h"
@@ -53,11 +55,11 @@ bool aul_wait_until(aul_store *store, pthread_cond_t *condition, pthread_mutex_t
 
 int aul_log_init(aul_store *store) {
     aul_log *log = &store->log;
+    log->directory = -1;
     if (pthread_mutex_init(&log->lock, NULL) || aul_cond_init(&log->written_more) ||
         aul_cond_init(&log->syncer_wake) || aul_cond_init(&log->writer_free))
         return AUL_NO_MEMORY;
     log->next_lsn = 1;
-    log->directory = -1;
     return AUL_OK;
 }
 
@@ -128,6 +130,13 @@ int aul_log_refuse_failed(aul_store *store, aul_error *error) {
     aul_fail_os(error, failed, "an earlier write or sync of the log", store->log_path);
     if (error) error->code = AUL_FAILED;
     return AUL_FAILED;
+}
+
+bool aul_log_is_final(int status, const aul_error *error) {
+    int failed = error ? error->os_errno : 0;
+    bool passing = failed == EMFILE || failed == ENFILE; /* nothing but an open has failed */
+    return status != AUL_OK && status != AUL_BUSY && status != AUL_NO_MEMORY &&
+           status != AUL_DISK_FULL && !passing;
 }
 
 int aul_log_unknown_outcome(aul_store *store, u64 lsn, aul_error *error) {

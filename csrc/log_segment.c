@@ -197,7 +197,9 @@ int aul_log_resize_empty(aul_store *store, aul_segment *segment, u64 capacity, u
         aul_disk_truncate(disk, segment->file, before);
         return aul_fail_os(error, failed, "securing space for a log segment", segment->name);
     }
-    segment->capacity = capacity;
+    pthread_mutex_lock(&store->log.lock);
+    segment->capacity = capacity; /* the keeper looks at it */
+    pthread_mutex_unlock(&store->log.lock);
     aul_log_drop_image(store, segment); /* it is as large as the old capacity was */
     return AUL_OK;
 }

@@ -48,8 +48,9 @@ typedef struct {
     u64 next_lsn;    /* e: the LSN after the last valid frame */
     u64 last_commit; /* L */
     u64 last_time_ns, end_pages;
-    u64 limit;         /* a read-only open looks no further */
-    u64 dropped_bytes; /* of later files, once the log is found torn */
+    aul_summary passed; /* of the last sealed or bounded segment that was listed */
+    u64 limit;          /* a read-only open looks no further */
+    u64 dropped_bytes;  /* of later files, once the log is found torn */
     bool torn;
     bool batch_may_be_open; /* while the log is read; not in a segment that recovery makes */
     aul_scan scan;          /* of the last segment read: its batch may go on in the next */
@@ -131,6 +132,7 @@ static void pass_summary(recovery *r, const aul_segment *segment) {
     r->last_commit = summary->last_commit;
     r->last_time_ns = summary->last_time_ns;
     r->end_pages = summary->end_pages;
+    r->passed = *summary;
 }
 
 /* Takes the frame that the scan has just read into the segment's part. AUL_CORRUPT: it is none. */
@@ -591,38 +593,39 @@ static void cut_index(recovery *r, u64 lsn) {
     }
 }
 
-/* The state of the volume after the commit `lsn`, which the index has. */
-static int find_state(recovery *r, u64 lsn, aul_error *error) {
+/* The state of the volume after the last commit at or below `lsn`: what *out has of it. Where a
+ * segment ends is known from its summary: opening needs no index of one that is sealed, whose
+ * damage the reads tell that come upon it. */
+static int find_state(const recovery *r, u64 lsn, aul_summary *out, aul_error *error) {
     aul_path path = {.lsn = lsn};
     aul_commit commit;
-    if (lsn == r->last_commit) return AUL_OK; /* known; its segment's index may be damaged */
-    if (lsn == 0) {
-        r->last_commit = r->last_time_ns = r->end_pages = 0;
+    *out = (aul_summary){0};
+    if (lsn == 0) return AUL_OK;
+    if (lsn == r->last_commit) {
+        out->last_commit = r->last_commit;
+        out->last_time_ns = r->last_time_ns;
+        out->end_pages = r->end_pages;
+        return AUL_OK;
+    }
+    if (lsn == r->passed.last_commit) {
+        *out = r->passed;
         return AUL_OK;
     }
     int status = aul_history_path(&r->store->manifest.history, lsn, &path);
     if (status) return aul_fail(error, status, "no memory for the history");
     status = aul_page_index_commit(&r->store->index, &path, lsn, &commit, NULL, error);
     aul_path_free(r->store->disk, &path);
-    if (status == AUL_END) {
-        r->last_commit = r->last_time_ns = r->end_pages = 0;
-        return AUL_OK;
-    }
-    if (status) return status;
-    r->last_commit = commit.lsn;
-    r->last_time_ns = commit.time_ns;
-    r->end_pages = commit.end_pages;
+    if (status) return status == AUL_END ? AUL_OK : status;
+    out->last_commit = commit.lsn;
+    out->last_time_ns = commit.time_ns;
+    out->end_pages = commit.end_pages;
     return AUL_OK;
 }
 
-static void resume(recovery *r) {
+static void resume(recovery *r, const aul_summary *state) {
     aul_segment_list *list = r->store->index.list;
-    aul_summary state = {
-        .last_commit = r->last_commit, .last_time_ns = r->last_time_ns, .end_pages = r->end_pages};
-    aul_log_resume(r->store,
-                   aul_max(r->last_commit,
-                           list->count ? atomic_load(&list->items[list->count - 1]->last_lsn) : 0),
-                   &state);
+    u64 listed = list->count ? atomic_load(&list->items[list->count - 1]->last_lsn) : 0;
+    aul_log_resume(r->store, aul_max(state->last_commit, listed), state);
     if (list->count) memcpy(r->store->log.last_id, list->items[list->count - 1]->id, AUL_ID_BYTES);
 }
 
@@ -630,8 +633,8 @@ static void resume(recovery *r) {
 static int summarise_bounded(recovery *r, aul_error *error) {
     for (size_t i = 0; i < r->tail_count; i++) {
         aul_segment *segment = r->tail[i].segment;
-        recovery state = {.store = r->store};
-        int status = find_state(&state, segment->summary.last_lsn, error);
+        aul_summary state;
+        int status = find_state(r, segment->summary.last_lsn, &state, error);
         if (status) return status;
         segment->summary.last_commit = state.last_commit;
         segment->summary.last_time_ns = state.last_time_ns;
@@ -842,8 +845,11 @@ static int is_footer(recovery *r, const tail_segment *tail, bool *is, aul_error 
     int status = aul_run_build(disk, segment, segment->part, &summary, &built, &bytes);
     if (!status && !(found = aul_alloc(disk, bytes))) status = AUL_NO_MEMORY;
     if (status) status = aul_fail(error, status, "no memory to look at the log's tail");
+    int file;
+    if (!status) status = aul_files_acquire(&r->store->files, segment, false, &file, error);
     if (!status) {
-        int failed = aul_disk_read(disk, segment->file, found, bytes, tail->frames_end, &done);
+        int failed = aul_disk_read(disk, file, found, bytes, tail->frames_end, &done);
+        aul_files_release(&r->store->files, segment);
         if (failed) status = aul_fail_os(error, failed, "reading the log", segment->name);
     }
     bool some = false, other = tail->used_end > tail->frames_end + bytes;
@@ -878,10 +884,10 @@ static int count_cut(recovery *r, u64 last, aul_error *error) {
     return AUL_OK;
 }
 
-/* What is durable ends with a commit. A word that says otherwise is none of ours. */
+/* What is durable ends with a commit, whether a frame says so or the manifest. */
 static int check_durable(const recovery *r, aul_error *error) {
-    recovery state = {.store = r->store};
-    int status = find_state(&state, r->durable, error);
+    aul_summary state;
+    int status = find_state(r, r->durable, &state, error);
     if (status || state.last_commit == r->durable) return status;
     return aul_fail_at(error, AUL_CORRUPT, "log", 0, r->durable,
                        "LSN %llu is said to be durable, and is no commit: restore the log's files "
@@ -897,6 +903,7 @@ static int mend(recovery *r, aul_error *error) {
     u64 last = r->last_commit, durable = AUL_SEEDED(TAIL_KEPT_IN_PLACE) ? last : r->durable;
     kept_tail kept;
     aul_segment *segment;
+    aul_summary state;
     int status = check_durable(r, error);
     if (status) return status;
     status = keep_tail(r, durable, last, &kept, error);
@@ -909,15 +916,15 @@ static int mend(recovery *r, aul_error *error) {
         store->epoch = store->manifest.epoch + !AUL_SEEDED(EPOCH_NOT_RAISED);
         /* The manifest below raises the epoch; until then these files are no part of the log. */
         log->started = true;
-        status = find_state(r, durable, error);
+        status = find_state(r, durable, &state, error);
     }
-    if (!status) resume(r);
+    if (!status) resume(r, &state);
     if (!status && kept.records) status = secure_tail(r, &kept, error);
     aul_release(store->disk, kept.bytes);
     if (!status) status = summarise_bounded(r, error);
-    if (!status) status = find_state(r, last, error);
+    if (!status) status = find_state(r, last, &state, error);
     if (status) return status;
-    resume(r);
+    resume(r, &state);
     log->next_lsn = last + (AUL_SEEDED(LSN_GIVEN_AGAIN) ? 0 : store->manifest.in_flight_lsns) + 1;
     status = aul_log_new_segment(store, AUL_SEGMENT_BYTES_FIRST, AUL_SEGMENT_BYTES_LEAST, false,
                                  &segment, error);
@@ -937,9 +944,10 @@ static int show_durable(recovery *r, aul_error *error) {
     u64 shown = AUL_SEEDED(READER_SHOWS_ALL) ? r->last_commit : aul_min(r->limit, r->last_commit);
     shown = aul_max(shown, r->durable);
     cut_index(r, shown);
-    int status = find_state(r, shown, error);
-    r->store->info.last_lsn = r->last_commit;
-    if (!status) resume(r);
+    aul_summary state;
+    int status = find_state(r, shown, &state, error);
+    r->store->info.last_lsn = state.last_commit;
+    if (!status) resume(r, &state);
     return status;
 }
 
@@ -963,10 +971,10 @@ static int check_room(const recovery *r, aul_error *error) {
 /* The word in the lock file was written after the sync that made it true. No checksum says whether
  * it is whole: D has to be a commit, whatever the word is. */
 static int believe_word(recovery *r, u64 told, aul_error *error) {
-    recovery state = {.store = r->store};
+    aul_summary state;
     if (told <= r->durable || told > r->last_commit) return AUL_OK;
-    int status = find_state(&state, told, error);
-    r->durable = aul_max(r->durable, state.last_commit);
+    int status = find_state(r, told, &state, error);
+    if (!status) r->durable = aul_max(r->durable, state.last_commit);
     return status;
 }
 
@@ -1012,7 +1020,9 @@ static int recover_once(aul_store *store, aul_error *error) {
     } else if (!status && !clean) {
         status = mend(&r, error);
     } else if (!status) {
-        resume(&r);
+        aul_summary state;
+        status = find_state(&r, r.last_commit, &state, error);
+        resume(&r, &state);
         status = remove_strays(&r, false, error);
     }
     if (!store->epoch) store->epoch = store->manifest.epoch;
@@ -1061,7 +1071,7 @@ int aul_start_epoch(aul_store *store, aul_error *error) {
     }
     if (status) return status;
     if (!AUL_SEEDED(EPOCH_UNANNOUNCED)) status = aul_store_write_manifest(store, 0, error);
-    if (status && status != AUL_DISK_FULL) { /* which manifest is in force is not known any more */
+    if (aul_log_is_final(status, error)) { /* which manifest is in force is not known any more */
         pthread_mutex_lock(&log->lock);
         aul_log_fail(store, error && error->os_errno ? error->os_errno : EIO);
         pthread_mutex_unlock(&log->lock);

@@ -16,8 +16,6 @@
  */
 #include "run.h"
 
-#include <stdlib.h>
-
 static const char MAGIC[8] = "AULTRAIL";
 
 #define BLOCK_HEADER 16u

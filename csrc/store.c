@@ -61,12 +61,16 @@ static void make_reserve(aul_store *store) {
     disk->close(disk->context, file);
 }
 
-static int sync_directory(aul_store *store, const char *path, aul_error *error) {
-    int failed = aul_disk_sync_directory_at(store->disk, path);
+/* What a sync of a directory of the volume has come to: AUL_IO, whatever the reason. */
+static int directory_synced(int failed, const char *path, aul_error *error) {
     if (!failed) return AUL_OK;
     aul_fail_os(error, failed, "syncing a directory of the volume", path);
-    if (error) error->code = AUL_IO; /* whatever the reason: a failed sync is final */
+    if (error) error->code = AUL_IO; /* a failed sync is final */
     return AUL_IO;
+}
+
+static int sync_directory(aul_store *store, const char *path, aul_error *error) {
+    return directory_synced(aul_disk_sync_directory_at(store->disk, path), path, error);
 }
 
 int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error) {
@@ -83,7 +87,8 @@ int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error) {
     bool new_names = false;
     for (size_t i = 0; i < list->count; i++) new_names |= list->items[i]->name_unsynced;
     if (AUL_SEEDED(LISTED_BEFORE_NAMED)) new_names = false;
-    int status = new_names ? sync_directory(store, store->log_path, error) : AUL_OK;
+    int failed = new_names ? aul_disk_sync_directory(store->disk, store->log.directory) : 0;
+    int status = directory_synced(failed, store->log_path, error);
     if (!status) status = aul_manifest_write(store->disk, store->path, &now, error);
     if (status == AUL_DISK_FULL) { /* the manifest's own: a directory's sync has no such status */
         reserve_path(store, path, sizeof path);
@@ -383,8 +388,6 @@ static int close_cleanly(aul_store *store, aul_error *error) {
     if (log->failed) return AUL_OK; /* its callers know; the next open will find an unclean end */
     if (!log->started) return AUL_OK;
     int status = log_clean_close(store, error);
-    if (status == AUL_DISK_FULL) /* no mark, but what was committed is made durable all the same */
-        aul_log_wait_durable(store, log->logged, CLOSE_WAIT_MS, NULL);
     aul_segment_list *list = store->index.list;
     for (size_t i = 0; i < list->count && !status; i++) {
         aul_segment *segment = list->items[i];
@@ -421,6 +424,8 @@ static int close_store(aul_store *store, bool cleanly, aul_error *error) {
     aul_keeper_stop(store);
     if (!store->read_only) {
         if (cleanly) status = close_cleanly(store, error);
+        /* Without the mark, what was committed is made durable all the same. */
+        if (!cleanly || status) aul_log_wait_durable(store, store->log.logged, CLOSE_WAIT_MS, NULL);
         remove_spare(store);
     }
     tear_down(store);

@@ -137,7 +137,7 @@ struct aul_store {
     /* Buffers of the transaction in progress, kept from one to the next; under the writer's
      * place. */
     aul_frame_buffer *tx_frames;
-    size_t tx_frame_count, tx_frame_capacity;
+    size_t tx_frame_capacity;
 };
 
 /* store.c: aul_open on another disk than the operating system's. The table is copied, its context
@@ -159,7 +159,8 @@ void aul_lock_drop(aul_store *store);
 /* Tells followers the durable LSN, and which epoch it belongs to. */
 int aul_lock_publish(aul_store *store, aul_error *error);
 /* Tells them what is durable now, under the turn at syncing. Where it cannot be written they go on
- * seeing what they saw, until a later one is told: nothing that was promised depends on it. */
+ * seeing what they saw, or, of half a word, what the manifest says, until a later one is told:
+ * nothing that was promised depends on it. */
 void aul_lock_tell_durable(aul_store *store, u64 lsn);
 /* The durable LSN that the writer, or the last one, has told; 0 when there is none. */
 int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *error);
@@ -170,8 +171,8 @@ void aul_log_destroy(aul_store *store);
 /* Waits up to wait_ms for the writer's place: AUL_BUSY. */
 int aul_log_claim_writer(aul_store *store, u32 wait_ms, aul_error *error);
 void aul_log_release_writer(aul_store *store);
-/* Logs a batch; the caller has the writer's place. After AUL_OK it is in the log and *lsn its
- * commit LSN. A status other than AUL_UNKNOWN says that nothing was logged. */
+/* Logs a batch; the caller has the writer's place. After AUL_OK it is in the log. A status other
+ * than AUL_UNKNOWN says that nothing was logged. */
 int aul_log_append(aul_store *store, aul_log_batch *batch, aul_error *error);
 /* Waits up to wait_ms until lsn is in the files (visible) or durable. AUL_PENDING, AUL_UNKNOWN. */
 int aul_log_wait_written(aul_store *store, u64 lsn, aul_error *error);
@@ -182,6 +183,8 @@ int aul_log_new_segment(aul_store *store, u64 capacity, u64 least, bool may_use_
                         aul_segment **out, aul_error *error);
 /* Ends the syncing thread; nobody waits any more. */
 void aul_log_stop_syncer(aul_store *store);
+/* Whether such a failure, of a manifest, a footer or a spare, ends all writing. */
+bool aul_log_is_final(int status, const aul_error *error);
 /* Ends all writing: the disk failed. Called with log.lock held. */
 void aul_log_fail(aul_store *store, int os_errno);
 /* Sets up for appending behind a segment found by recovery. */

@@ -4,7 +4,6 @@
  * is encoded once, as the record that will be logged, straight into frame buffers; these belong
  * to the store and are used again by the next transaction. Its own changes are indexed only when
  * it reads, by the same structure that indexes a segment. */
-#include <stdlib.h>
 
 #include "diff.h"
 #include "seeded.h"

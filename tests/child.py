@@ -323,6 +323,33 @@ def fill_up(path: str, bytes_max: str, commits: str) -> None:
     say("close", name_of(db.close))
 
 
+def few_files(path: str, free: str) -> None:
+    """A session's first commit with that many file descriptors left; then one with enough."""
+    db = aurolog.open(path)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, limit[1]))
+    taken = []
+    with contextlib.suppress(OSError):
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    for _ in range(int(free)):
+        os.close(taken.pop())
+    first = name_of(lambda: _small_commit(db))
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    say(first, name_of(lambda: _small_commit(db)), name_of(db.close))
+
+
+def full_at_the_end(path: str) -> None:
+    """Closes a volume whose files may not grow any more, and says what that raises."""
+    db = aurolog.open(path)
+    _small_commit(db)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, resource.RLIM_INFINITY))
+    try:
+        db.close()
+    except aurolog.DiskFullError as error:
+        say(error)
+
+
 def _small_commit(db: aurolog.Volume) -> None:
     with db.transaction() as tx:
         tx.write(60, 0, b"room")

@@ -5,10 +5,12 @@ nothing is retried.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
 import subprocess
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,6 +128,49 @@ def test_a_volume_killed_on_a_full_disk_recovers_when_there_is_room(small_disk: 
         with db.transaction() as tx:
             tx.write(60, 0, b"room")
         assert db.verify().ok
+
+
+@pytest.mark.parametrize("free", range(6))
+def test_too_many_open_files_at_the_first_commit_end_nothing(path: Path, free: int) -> None:
+    aurolog.open(path).close()
+    with Child("few_files", path, free) as child:
+        first, second, closing = child.line().split()
+        assert child.end() == 0
+    assert first in ("none", "StorageError")
+    assert (second, closing) == ("none", "none")
+    with aurolog.open(path) as db:
+        assert db.verify().ok
+        assert db[60][:4] == b"room"
+
+
+def test_a_full_disk_at_the_close_is_told_without_alarm(path: Path) -> None:
+    with Child("full_at_the_end", path) as child:
+        said = child.line()
+        assert child.end() == 0
+    assert "all that was committed is safe" in said
+    assert "nothing was committed" not in said
+    with aurolog.open(path) as db:
+        assert db[60][:4] == b"room"
+
+
+def test_a_handle_that_is_dropped_leaves_nothing_unsynced(path: Path) -> None:
+    with aurolog.open(path) as db, db.transaction() as tx:
+        tx.write(0, 0, b"first")
+
+    def durable_word() -> int:
+        return int.from_bytes((path / "LOCK").read_bytes()[112:120], "little")
+
+    db = aurolog.open(path, durability="os")
+    lsn = 0
+    for number in range(20):  # the background thread may have just synced the last of them
+        with db.transaction() as tx:
+            tx.write(1, 0, bytes([number]))
+        lsn = tx.lsn or 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        del db, tx
+        gc.collect()
+    assert durable_word() == lsn
 
 
 def test_a_disk_without_room_for_a_volume_says_so(small_disk: Path) -> None:

@@ -714,6 +714,28 @@ def test_a_manifest_older_than_the_log_is_refused(path: Path, killed: bool, sess
     assert_refused(path, aurolog.CorruptionError, "older than the log", file="MANIFEST")
 
 
+def test_recovery_needs_no_index_of_a_sealed_segment(path: Path) -> None:
+    """Damage there is told by the reads that come upon it: as of a volume that was closed."""
+    with aurolog.open(path) as db:
+        for page in range(5):
+            with db.transaction() as tx:
+                tx.write(page, 0, b"sealed")
+    (sealed,) = segments(path)
+    with aurolog.open(path) as db:
+        with db.transaction() as tx:
+            tx.write(9, 0, b"unclean")
+        killed = copy(path, path.with_name("killed"))
+    (killed / "LOCK").unlink()  # then only the manifest says what was durable
+    flip(killed / "log" / sealed.name, sealed.stat().st_size - 512 - 20)  # the fences
+    for read_only in (True, False):
+        with aurolog.open(killed, read_only=read_only) as db:
+            if not read_only:
+                assert db[9][:7] == b"unclean"
+            with pytest.raises(aurolog.CorruptionError, match="fences"):
+                db.at(tx.lsn - 1 if tx.lsn else 0)[0]
+            assert not db.verify().ok
+
+
 def test_a_manifest_of_the_same_session_finds_the_whole_log(path: Path) -> None:
     with aurolog.open(path) as db:
         with db.transaction() as tx:

@@ -145,8 +145,12 @@ _OS = {
 }
 
 #: what to do, where the system's own words do not say it
+_FULL = "; nothing was committed: make room and repeat"
+_FULL_OPENING = "; make room and open again"
+_FULL_CLOSING = (
+    "; all that was committed is safe, the volume is closed: make room and open it again"
+)
 _ADVICE = {
-    lib.AUL_DISK_FULL: "; nothing was committed: make room and repeat",
     lib.AUL_FAILED: "; the volume takes no more writes: close it and open it again",
 }
 
@@ -155,9 +159,9 @@ def _text(field: Any) -> str:
     return bytes(ffi.string(field)).decode("utf-8", "replace")
 
 
-def raise_error(status: int, error: Any, path: str) -> NoReturn:
+def raise_error(status: int, error: Any, path: str, full: str = _FULL) -> NoReturn:
     """Raises the exception for a status, with the detail that C has given, about the volume at
-    ``path``."""
+    ``path``. ``full`` is what to do where the disk is full."""
     text = _text(error.text) or f"status {status}"
     file = _text(error.file)
     if status in _PLAIN:
@@ -167,7 +171,8 @@ def raise_error(status: int, error: Any, path: str) -> NoReturn:
     if status in _OS:
         place = file or path
         where = text if place in text else f"{text} ({place})"
-        raise _OS[status](error.os_errno, where + _ADVICE.get(status, ""))
+        advice = full if status == lib.AUL_DISK_FULL else _ADVICE.get(status, "")
+        raise _OS[status](error.os_errno, where + advice)
     if status == lib.AUL_LSN:
         if error.lsn > error.limit:
             text += ": ask for that one or a lower one"
@@ -349,7 +354,7 @@ class Store:
         try:
             status = lib.aul_open(os.fsencode(path), options, cell, error)
             if status:
-                raise_error(status, error, path)
+                raise_error(status, error, path, _FULL_OPENING)
             self.handle = _held(cell[0], cell)
         except BaseException:  # whose traceback would keep the lock that an interrupt came with
             ffi.release(cell)
@@ -375,7 +380,7 @@ class Store:
         error = _new(_ERROR)
         status = lib.aul_close(self.handle, error)
         if status:
-            raise_error(status, error, self.path)
+            raise_error(status, error, self.path, _FULL_CLOSING)
 
     def check_open(self, *, for_writing: bool) -> None:
         """Raises when the handle is closed or forked, or is asked to write and may not."""

@@ -87,7 +87,7 @@ class AccessError(AurologError, PermissionError):
 
 
 class DiskFullError(AurologError, OSError):
-    """No space: nothing was committed. Free some and repeat."""
+    """No space: the call committed nothing. Free some and repeat; after ``close``, open again."""
 
 
 class StorageError(AurologError, OSError):
