@@ -216,8 +216,6 @@ static void *run_syncer(void *argument) {
         else
             pthread_cond_wait(&log->syncer_wake, &log->lock);
     }
-    log->syncer_running = false;
-    if (is_wanted(log)) pthread_cond_signal(&log->waiting_last->wake); /* leads in its place */
     pthread_mutex_unlock(&log->lock);
     return NULL;
 }
@@ -235,7 +233,7 @@ void aul_log_stop_syncer(aul_store *store) {
 /* Has somebody lead the next round: the syncing thread, or one of those who wait for it. */
 static void pass_lead(aul_store *store) {
     aul_log *log = &store->log;
-    if (!log->syncer_running && !log->syncer_stop && store->disk->threads)
+    if (!log->syncer_running && store->disk->threads)
         log->syncer_running = pthread_create(&log->syncer, NULL, run_syncer, store) == 0;
     if (log->syncer_running)
         pthread_cond_signal(&log->syncer_wake);
@@ -282,7 +280,7 @@ static int sync_logged(aul_store *store) {
     u64 target = log->written, target_bytes = log->written_bytes;
     aul_segment *head = log->sync_head, *last = log->write_head;
     int failed = 0;
-    if (!status && target > atomic_load(&log->durable)) {
+    if (!status) {
         bool new_names = false;
         bool tells = log->tells_durable;
         u64 last_written = last->written;
