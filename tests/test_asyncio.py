@@ -114,6 +114,32 @@ def test_the_loop_goes_on_while_another_thread_has_the_writers_place(db: aurolog
     assert db[1][:7] == b"awaited"
 
 
+def test_a_commit_in_one_call_waits_for_the_threads_awaited_one_before_it(path: Path) -> None:
+    frees: list[threading.Event] = []
+
+    def clock() -> int:  # asked when the second commit begins
+        for free in frees:
+            free.set()
+        return 1
+
+    async def main(db: aurolog.Volume, free: threading.Event) -> None:
+        with_turn = db.transaction()
+        with_turn.write(0, 0, b"first")
+        first = with_turn.commit_async()
+        frees.append(free)
+        with db.transaction() as tx:
+            tx.write(0, 0, b"second")
+        lsn = await first
+        assert lsn is not None
+        assert tx.lsn is not None
+        assert lsn < tx.lsn
+
+    with aurolog.open(path, clock=clock) as db:
+        with place_taken(db) as free:
+            run(main(db, free))
+        assert db[0][:6] == b"second"
+
+
 def test_a_commit_is_over_when_it_is_asked_for_and_awaited_later(db: aurolog.Volume) -> None:
     async def main() -> None:
         waiting = []

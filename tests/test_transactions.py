@@ -63,6 +63,25 @@ def test_a_transaction_reads_what_is_logged_behind_a_bulk_load_and_not_yet_writt
             assert db[7][:13] == b"loaded\0\0\0\1\2\3\4"
 
 
+def test_changes_of_every_kind_without_end_are_handed_over_before_the_commit(path: Path) -> None:
+    with aurolog.open(path, page_size=512) as db:
+        with db.transaction() as tx:
+            for number in range(3000):
+                tx.fill(number % 7, 0, 16, number % 256)
+                tx.move(number % 7, 0, 100, 16)
+            last = {number % 7: number % 256 for number in range(3000)}
+            assert {page: tx[page][100] for page in range(7)} == last
+        assert {page: db[page][100] for page in range(7)} == last
+
+
+@pytest.mark.parametrize("now", [-1, 2**63])
+def test_a_clock_that_goes_wrong_is_told_and_commits_nothing(path: Path, now: int) -> None:
+    with aurolog.open(path, clock=lambda: now) as db:
+        with pytest.raises(aurolog.InputError, match="clock"), db.transaction() as tx:
+            tx.write(0, 0, b"x")
+        assert (tx.outcome, len(db)) == ("rolled back", 0)
+
+
 def test_more_truncates_than_a_transaction_may_have_are_refused(db: aurolog.Volume) -> None:
     with db.transaction() as tx:
         tx.write(7, 0, b"kept")

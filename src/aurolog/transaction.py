@@ -293,11 +293,9 @@ class Transaction:
             self._finish("rolled back")
             raise
 
-    def _now(self) -> int:
-        """The user's clock; 0, which stands for the system's, where there is none."""
-        if self._clock is None:
-            return 0
-        now = as_integer("the clock's time", self._clock())
+    def _now(self, clock: Callable[[], int]) -> int:
+        """What the user's clock says, and never 0, which stands for the system's."""
+        now = as_integer("the clock's time", clock())
         if not 0 <= now < 2**63:
             raise InputError(f"the clock returned {now!r:.60}, not nanoseconds since 1970")
         return now or 1
@@ -332,7 +330,7 @@ class Transaction:
             outcome = _core.new_outcome()
             time_ns = 0
             if self._clock:
-                time_ns = self._now()
+                time_ns = self._now(self._clock)
                 self._require()  # the clock may have ended it
             if self._native is not None:
                 self._begun().commit(self._durability, self._note, time_ns, outcome)
@@ -367,7 +365,7 @@ class Transaction:
         outcome = _core.new_outcome()
         time_ns = 0
         if self._clock:
-            time_ns = self._now()
+            time_ns = self._now(self._clock)
             self._require()  # the clock may have ended it
         commit = Commit(self._durability, self._note, time_ns, outcome)
         native, changes = self._native, b"".join(self._pending)

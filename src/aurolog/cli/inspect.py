@@ -46,8 +46,6 @@ def _facts(volume: aurolog.Volume) -> dict[str, Any]:
         "segments": stats.segments,
         "sealed_segments": stats.sealed_segments,
         "closed_cleanly": recovery.clean,
-        "cut_lsn": recovery.cut_lsn,
-        "cut_bytes": recovery.cut_bytes,
         "open_seconds": recovery.seconds,
     }
 
@@ -66,8 +64,6 @@ def _facts_for_people(facts: dict[str, Any]) -> list[tuple[str, str]]:
     pages, page_size = facts["pages"], facts["page_size"]
     time = facts["last_commit_time"]
     left = "closed" if facts["closed_cleanly"] else "open for writing, or not closed"
-    if facts["cut_lsn"] is not None:
-        left += f"; a torn tail from LSN {facts['cut_lsn']} ({bytes_text(facts['cut_bytes'])})"
     return [
         ("volume", f"{printable(facts['path'])}"),
         ("id", facts["volume_id"]),

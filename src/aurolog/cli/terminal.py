@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -32,15 +32,7 @@ class Advance(Protocol):
 def print_json(value: dict[str, Any], *, lines: bool = False) -> None:
     """Print one JSON object; `lines` puts it on one line (JSON Lines)."""
     # ASCII: whatever the terminal's encoding, and names of files that are no UTF-8, stay JSON.
-    print(json.dumps(value, default=_plain_value, indent=None if lines else 2))
-
-
-def _plain_value(value: object) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return str(value)
+    print(json.dumps(value, default=datetime.isoformat, indent=None if lines else 2))
 
 
 def printable(text: str) -> str:
@@ -52,10 +44,10 @@ def bytes_text(count: int) -> str:
     """A size for people: 12,345 B, 1.2 MB. Powers of ten."""
     if count < 100_000:
         return f"{count:,} B"
-    for unit, size in (("kB", 10**3), ("MB", 10**6), ("GB", 10**9), ("TB", 10**12)):
-        if count < 1000 * size or unit == "TB":
+    for unit, size in (("kB", 10**3), ("MB", 10**6), ("GB", 10**9)):
+        if count < 1000 * size:
             return f"{count / size:,.1f} {unit}"
-    raise AssertionError("unreachable")
+    return f"{count / 10**12:,.1f} TB"
 
 
 def plural(count: int, noun: str) -> str:
