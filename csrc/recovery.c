@@ -188,16 +188,18 @@ static tail_segment *add_tail(recovery *r, aul_segment *segment) {
 
 /* The batch that the sealed segments before the last one leave open, as a scan to go on from;
  * such a batch begins with the first frame of a segment. carrier->in_batch says whether there is
- * one. */
+ * one. A sealed segment in which no batch ends has frames of one that goes on: where none is found
+ * to begin, the damaged frame is there, and not in the segment that cannot be gone on with. */
 static int find_open_batch(recovery *r, aul_scan *carrier, aul_error *error) {
     aul_store *store = r->store;
     aul_segment_list *list = store->index.list;
+    const aul_segment *damaged = NULL;
     *carrier = (aul_scan){.disk = store->disk};
     for (size_t i = list->count - 1; i-- > 0 && !carrier->in_batch;) {
         aul_segment *before = list->items[i];
         if (before->summary.last_commit >= before->first_lsn) break; /* a batch ends in it */
         int file;
-        aul_scan scan;
+        aul_scan scan = {.frame_offset = 0};
         int status = aul_files_acquire(&store->files, before, false, &file, error);
         if (status) return status;
         status =
@@ -210,8 +212,12 @@ static int find_open_batch(recovery *r, aul_scan *carrier, aul_error *error) {
         aul_files_release(&store->files, before);
         /* corrupt, or no frame at all: no batch begins here */
         if (status && status != AUL_CORRUPT && status != AUL_END) return status;
+        bool sound = scan.frame_offset && !(scan.frame.flags & AUL_FRAME_FIRST); /* goes on */
+        if (status == AUL_CORRUPT && !sound && !damaged) damaged = before;
         carrier->batch_left = AUL_UNKNOWN_LEFT;
     }
+    if (damaged && !carrier->in_batch)
+        return corrupt(damaged, AUL_BLOCK, damaged->first_lsn, "a damaged frame", error);
     return AUL_OK;
 }
 

@@ -54,7 +54,18 @@ static void go_on(aul_crash_run *run) {
         aul_crash_verify(run, run->store);
 }
 
-static flips_outcome open_and_examine(aul_crash_run *run, const flips_volume *volume) {
+/* The damaged file is the one that is named. One that is missing may be known to nobody: then it is
+ * the one before it, whose log does not go on. */
+static void check_place(aul_crash_run *run, const flips_volume *volume, const flips_damage *damage,
+                        const aul_error *error) {
+    const char *file = strrchr(volume->files[damage->file].path, '/') + 1;
+    bool other = damage->kind == FLIPS_EXCHANGED || damage->kind == FLIPS_MISSING;
+    if (!other && strcmp(error->file, file) != 0)
+        aul_crash_wrong(run, "%s is damaged, and %s named: %s", file, error->file, error->text);
+}
+
+static flips_outcome open_and_examine(aul_crash_run *run, const flips_volume *volume,
+                                      const flips_damage *damage) {
     aul_error error = {0};
     aul_model now, whole = run->model;
     u64 before = aul_simdisk_hash(run->disk);
@@ -64,6 +75,7 @@ static flips_outcome open_and_examine(aul_crash_run *run, const flips_volume *vo
     if (status) {
         if (aul_simdisk_hash(run->disk) != before)
             aul_crash_wrong(run, "an open that is refused changes the disk: %s", error.text);
+        if (!run->failed) check_place(run, volume, damage, &error);
         return FLIPS_REFUSED;
     }
     run->model = now;
@@ -106,7 +118,7 @@ bool flips_check(const flips_volume *volume, u64 seed, u64 number, flips_counts 
     if (flips_damage_do(volume, &damage, run->disk)) {
         int status = look(run, run->disk);
         flips_outcome outcome = FLIPS_HARMLESS;
-        if (!run->failed) outcome = open_and_examine(run, volume);
+        if (!run->failed) outcome = open_and_examine(run, volume, &damage);
         if (status && outcome != FLIPS_REFUSED && !run->failed)
             aul_crash_wrong(run, "a reader is refused, a writer is not: %d", status);
         atomic_fetch_add_explicit(
