@@ -20,7 +20,8 @@ struct aul_verification {
     /* After the batches read so far; not known behind damage, until the next whole batch. */
     u64 last_commit, last_time_ns, end_pages;
     bool state_known;
-    bool lost; /* frames before these could not be read: whose batch these are is not known */
+    u64 records_end; /* of page space, after the records read so far */
+    bool lost;       /* frames before these could not be read: whose these are is not known */
     aul_verify_report report;
     aul_error problems[PROBLEMS_MAX];
     size_t problem_count, problem_at;
@@ -56,9 +57,9 @@ static void lose_place(aul_verification *v) {
 /* What a record does to the end of page space. */
 static void follow_end(aul_verification *v, const aul_change *change) {
     if (change->kind == AUL_TRUNCATE)
-        v->end_pages = aul_min(v->end_pages, change->page);
+        v->records_end = aul_min(v->records_end, change->page);
     else if (change->kind < AUL_TRUNCATE)
-        v->end_pages = aul_max(v->end_pages, change->page + 1);
+        v->records_end = aul_max(v->records_end, change->page + 1);
 }
 
 /* What the batch says of the volume before and after it, once its last frame is read. */
@@ -72,12 +73,12 @@ static void check_batch(aul_verification *v, aul_segment *segment) {
                     "a batch follows another commit than the one before it");
     if (v->state_known && batch->time_ns < v->last_time_ns)
         add_problem(v, segment, at, batch->last_lsn, "a commit is older than the one before it");
-    if (v->state_known && batch->end_pages != v->end_pages)
+    if (v->state_known && batch->end_pages != v->records_end)
         add_problem(v, segment, at, batch->last_lsn,
                     "the end of page space is not the one that the records make");
     v->last_commit = batch->last_lsn;
     v->last_time_ns = batch->time_ns;
-    v->end_pages = batch->end_pages;
+    v->end_pages = v->records_end = batch->end_pages;
     v->state_known = true;
 }
 
@@ -228,19 +229,34 @@ static int check_footer(aul_verification *v, aul_segment *segment, const aul_par
     return status;
 }
 
+/* What trailer and manifest say of the last commit, against the batches read so far. */
+static void check_state(aul_verification *v, const aul_segment *segment) {
+    const aul_summary *summary = &segment->summary;
+    if (v->state_known &&
+        (summary->last_commit != v->last_commit || summary->last_time_ns != v->last_time_ns ||
+         summary->end_pages != v->end_pages))
+        add_problem(v, segment, summary->log_end, summary->last_lsn,
+                    "the last commit is not the one that the manifest says");
+}
+
+static bool are_same(const void *a, const void *b, size_t count, size_t size) {
+    return count == 0 || memcmp(a, b, count * size) == 0;
+}
+
 /* The index in memory against the records on disk; both are in LSN order. */
 static void check_part(aul_verification *v, aul_segment *segment, const aul_part *rebuilt) {
     bool same = true;
     pthread_rwlock_rdlock(&v->store->index.lock);
     const aul_part *part = segment->part;
     if (part) {
-        same = part->entry_count >= rebuilt->entry_count &&
-               part->commit_count >= rebuilt->commit_count &&
-               part->truncate_count >= rebuilt->truncate_count &&
-               (!rebuilt->entry_count || !memcmp(part->entries, rebuilt->entries,
-                                                 rebuilt->entry_count * sizeof(aul_entry))) &&
-               (!rebuilt->commit_count || !memcmp(part->commits, rebuilt->commits,
-                                                  rebuilt->commit_count * sizeof(aul_commit)));
+        same =
+            part->entry_count >= rebuilt->entry_count &&
+            part->commit_count >= rebuilt->commit_count &&
+            part->truncate_count >= rebuilt->truncate_count &&
+            are_same(part->entries, rebuilt->entries, rebuilt->entry_count, sizeof(aul_entry)) &&
+            are_same(part->commits, rebuilt->commits, rebuilt->commit_count, sizeof(aul_commit)) &&
+            are_same(part->truncates, rebuilt->truncates, rebuilt->truncate_count,
+                     sizeof(aul_truncate));
     }
     pthread_rwlock_unlock(&v->store->index.lock);
     v->report.index_entries += rebuilt->entry_count;
@@ -294,6 +310,7 @@ static int check_segment(aul_verification *v, aul_segment *segment, aul_error *e
             add_problem(v, segment, trailer.file_bytes, segment->first_lsn,
                         "the trailer says something else than the manifest");
         if (!status) status = check_whole_crc(v, segment, error);
+        if (!status && whole) check_state(v, segment);
         if (!status && whole) status = check_footer(v, segment, part, error);
     } else if (!status && whole) {
         check_part(v, segment, part);

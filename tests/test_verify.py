@@ -6,11 +6,12 @@ import contextlib
 import random
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support import (
+    Frame,
     Model,
     assert_same,
     contents,
@@ -236,6 +237,22 @@ def test_a_sector_lost_or_exchanged_is_seen(path: Path, rng: random.Random) -> N
                 shutil.rmtree(victim)
 
 
+def _forge_batch(segment: Path, number: int, forge: Callable[[bytearray], None]) -> Frame:
+    """Has a frame's payload, one whole batch, changed, and makes every checksum above it fit."""
+    frame = frames(segment)[number]
+    data = bytearray(segment.read_bytes()[: frame.end])
+    header, payload = frame.offset, frame.offset + 64
+    batch = data[payload:]
+    forge(batch)
+    struct.pack_into("<I", batch, 0, crc32c(bytes(batch[4:96])))
+    data[payload:] = batch
+    struct.pack_into("<I", data, header + 8, crc32c(bytes(batch)))
+    place = bytes(data[24:40]) + struct.pack("<Q", header)
+    struct.pack_into("<I", data, header + 4, crc32c(place + bytes(data[header + 8 : payload])))
+    overwrite(segment, 0, bytes(data))
+    return frame
+
+
 @pytest.mark.parametrize(
     ("offset", "what"),
     [(32, "follows another commit"), (40, "epoch"), (48, "older"), (56, "end of page space")],
@@ -250,21 +267,70 @@ def test_a_batch_that_is_whole_and_says_something_wrong_is_told(
                 tx.write(number, 0, b"x")
         killed = copy(tmp_path / "live", tmp_path / "killed")
     (segment,) = segments(killed)
-    frame = frames(segment)[2]
-    data = bytearray(segment.read_bytes()[: frame.end])
-    header, payload = frame.offset, frame.offset + 64
-    (value,) = struct.unpack_from("<Q", data, payload + offset)
-    struct.pack_into("<Q", data, payload + offset, value // 2 if offset == 48 else value + 2)
-    struct.pack_into("<I", data, payload, crc32c(bytes(data[payload + 4 : payload + 96])))
-    struct.pack_into("<I", data, header + 8, crc32c(bytes(data[payload:])))
-    place = bytes(data[24:40]) + struct.pack("<Q", header)
-    struct.pack_into("<I", data, header + 4, crc32c(place + bytes(data[header + 8 : payload])))
-    overwrite(segment, 0, bytes(data))
+
+    def forge(batch: bytearray) -> None:
+        (value,) = struct.unpack_from("<Q", batch, offset)
+        struct.pack_into("<Q", batch, offset, value // 2 if offset == 48 else value + 2)
+
+    frame = _forge_batch(segment, 2, forge)
     with aurolog.open(killed) as db:
         report = db.verify()
     assert not report.ok
     assert what in report.problems[0].what
     assert report.problems[0].offset == frame.offset
+
+
+def test_a_truncation_that_is_another_in_memory_is_told(path: Path) -> None:
+    """Nothing else differs: what is written behind it makes the same end of page space."""
+    with aurolog.open(path) as db:
+        with db.transaction() as tx:
+            tx.apply([(page, 0, b"x") for page in range(9)])
+        with db.transaction() as tx:
+            tx.truncate(3)
+            tx.write(9, 0, b"x")
+        assert db.verify().ok
+        (segment,) = segments(path)
+        lsn = frames(segment)[1].first_lsn
+
+        def forge(batch: bytearray) -> None:
+            assert batch[100] == 5, "the truncation"
+            batch[101] = 4
+            volume = segment.read_bytes()[40:56]
+            summed = volume + struct.pack("<Q", lsn) + bytes(batch[100:112])
+            struct.pack_into("<I", batch, 96, crc32c(summed))
+
+        _forge_batch(segment, 1, forge)
+        (problem,) = db.verify().problems
+        assert "in memory" in problem.what
+        assert problem.file == segment.name
+
+
+@pytest.mark.parametrize(("field", "change"), [(88, -1), (96, 1), (104, -1)])
+def test_a_last_commit_that_trailer_and_manifest_agree_on_is_compared_with_the_log(
+    path: Path, field: int, change: int
+) -> None:
+    """Its time, the end of page space after it, its LSN; every checksum fits."""
+    for _ in range(2):
+        with aurolog.open(path) as db, db.transaction() as tx:
+            tx.write(1, 0, b"x")
+            tx.write(2, 0, b"x")
+    segment, _ = segments(path)
+    data = bytearray(segment.read_bytes())
+    trailer = len(data) - 512
+    value = struct.unpack_from("<Q", data, trailer + field)[0] + change
+    struct.pack_into("<Q", data, trailer + field, value)
+    place = bytes(data[24:40]) + struct.pack("<Q", trailer)
+    struct.pack_into("<I", data, trailer + 8, crc32c(place + bytes(data[trailer + 12 :])))
+    segment.write_bytes(data)
+    manifest = bytearray((path / "MANIFEST").read_bytes())
+    entry = manifest.index(bytes(data[24:40]))
+    struct.pack_into("<Q", manifest, entry + 72 + field, value)
+    struct.pack_into("<I", manifest, 8, crc32c(bytes(manifest[12:])))
+    (path / "MANIFEST").write_bytes(manifest)
+    with aurolog.open(path) as db:
+        (problem,) = db.verify().problems
+    assert "last commit" in problem.what
+    assert problem.file == segment.name
 
 
 def test_files_of_another_volume_are_not_taken(tmp_path: Path) -> None:
