@@ -6,7 +6,7 @@
 #   make test PYTHON=/usr/bin/python3.13    another Python (remove the old .venv, or name a new one)
 #   make test VENV=/tmp/fresh               another environment
 #   make test ARGS='-k recovery -x'         arguments for pytest; likewise for demo, bench and sanitize
-#   make flips SHARE=3 SHARES=20            one of twenty parts of it; TIME=600 goes on with other
+#   make flips SHARE=3 SHARES=20            a twentieth of it; TIME=600 goes on with other
 #                                           seeds
 #   make model TIME=600 SEED=7              seconds, first seed
 #   make crash TIME=600 SEED=7              seconds, first seed; PROGRAMS=1 repeats one, SIZE=40 has
@@ -91,7 +91,8 @@ SANITIZE ?=
 CRASH_DIR = build/crash$(if $(SANITIZE),-sanitized)
 CRASH_FLAGS = -std=c11 -D_GNU_SOURCE -pthread -Wall -Wextra -g -DAUL_TEST_BUILD
 CRASH_CC = $(CC) $(CRASH_FLAGS) -O2 -include csrc/crash/turns.h \
-	$(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+	$(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all \
+		-DAUL_SANITIZE='" SANITIZE=$(SANITIZE)"')
 CRASH_FILES := $(wildcard csrc/*.c csrc/simdisk/*.c csrc/crash/*.c)
 CRASH_HEADERS := $(wildcard csrc/*.h csrc/simdisk/*.h csrc/crash/*.h)
 CRASH_RUN = --size $(SIZE) --commit "$$(git describe --always --dirty 2>/dev/null || echo unknown)"

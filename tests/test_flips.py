@@ -50,11 +50,9 @@ def test_damage_is_told_or_hurts_nothing(flips: Path, seed: int) -> None:
         assert len(rows) > 20
         for name, (tried, *outcomes) in rows.items():
             assert tried == sum(outcomes) > 0, name
+        assert rows["a file missing"][0] > 10, "each share has all that there is little of"
         if volumes == "closed cleanly":
             assert rows["all"][4] == 0, "after a clean close something was cut"
-            harmless_ones = {name for name, row in rows.items() if row[5]}
-            # No part of the volume; and a manifest from which recovery finds the whole log.
-            assert harmless_ones <= {"`LOCK`", "`RESERVE`", "an older version of a file", "all"}
 
 
 def test_damage_is_told_or_hurts_nothing_from_another_seed(flips: Path, seed: int) -> None:

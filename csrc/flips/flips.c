@@ -4,8 +4,9 @@
  *         [--commit NAME] [--every-bit]
  *
  * Without --time all damage is done to each volume of the seed, once; with it, to those of the
- * seeds that follow too, until the time is over. `--share N --shares M` does one of M equal parts;
- * `--every-bit` flips all bits of zeros without meaning too, not one of each byte.
+ * seeds that follow too, until the time is over. `--share N --shares M` does one of M equal parts,
+ * and the damage of which there is little, to whole files, in each of them; `--every-bit` flips all
+ * bits of zeros without meaning too, not one of each byte.
  * `--volume V --damage N` repeats one. The first that is wrong ends it, with exit status 1. */
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,9 @@
 #include "../crash/jobs.h"
 #include "flips.h"
 
+#ifndef AUL_SANITIZE
+#define AUL_SANITIZE "" /* how make built this program */
+#endif
 #define CHUNK 256u           /* damages of one turn */
 #define CHUNK_SECONDS_MAX 60 /* it hangs */
 
@@ -38,8 +42,9 @@ static shared *all;
 int aul_seeded_bug;
 #endif
 
-static bool is_mine(const options *chosen, u64 number) {
+static bool is_mine(const options *chosen, const flips_volume *volume, u64 number) {
     if (chosen->damage != UINT64_MAX) return number == chosen->damage;
+    if (flips_damage_is_rare(volume, number)) return true;
     return aul_mix(number) % chosen->shares == chosen->share;
 }
 
@@ -59,7 +64,7 @@ static bool damage_one(const options *chosen, u64 job, u64 seed, u32 number, u64
         alarm(CHUNK_SECONDS_MAX);
         u64 first = (turn - *base) * CHUNK;
         for (u64 i = first; i < aul_min(first + CHUNK, total) && right; i++) {
-            if (!is_mine(chosen, i)) continue;
+            if (!is_mine(chosen, &volume, i)) continue;
             atomic_store(&all->at_damage[job], i);
             right = flips_check(&volume, seed, i, &all->counts);
             atomic_fetch_add_explicit(&all->done, 1, memory_order_relaxed);
@@ -90,11 +95,13 @@ static void failed(void *argument, u64 job, int signal) {
         fprintf(stderr, "it %s (signal %d)\n", signal == SIGALRM ? "hangs" : "has crashed", signal);
     if (signal) atomic_fetch_add(&all->counts.crash.violations, 1);
     atomic_store(&all->stop, true);
-    fprintf(stderr,
-            "    commit %s; to repeat: make flips SEED=%llu ARGS='--volume %llu --damage %llu'\n",
-            chosen->commit, (unsigned long long)atomic_load(&all->at_seed[job]),
-            (unsigned long long)atomic_load(&all->at_volume[job]),
-            (unsigned long long)atomic_load(&all->at_damage[job]));
+    fprintf(
+        stderr,
+        "    commit %s; to repeat: make flips%s SEED=%llu ARGS='%s--volume %llu --damage %llu'\n",
+        chosen->commit, AUL_SANITIZE, (unsigned long long)atomic_load(&all->at_seed[job]),
+        chosen->every_bit ? "--every-bit " : "",
+        (unsigned long long)atomic_load(&all->at_volume[job]),
+        (unsigned long long)atomic_load(&all->at_damage[job]));
 }
 
 /* The report */

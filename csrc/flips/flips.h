@@ -3,6 +3,7 @@
  *   flips.c          the command: options, processes, the report
  *   flips_volume.c   the volumes: what the engine does to make them, and which byte is what
  *   flips_damage.c   the list of all damage to a volume
+ *   flips_allowed.c  what may become of each
  *   flips_check.c    what becomes of a damaged volume
  *
  * Volumes are made by the crash campaign's operations and compared with its model (../crash). All
@@ -67,11 +68,21 @@ typedef enum {
     FLIPS_OUTCOMES
 } flips_outcome;
 
+/* What a file is to the next opening. */
+typedef enum {
+    FLIPS_CLOSED,   /* of a volume that was closed cleanly */
+    FLIPS_SEALED,   /* a segment that is listed as sealed */
+    FLIPS_UNSEALED, /* one that the log ends in, or that is bounded */
+    FLIPS_DROPPED,  /* one whose log is written again, in another file */
+    FLIPS_FATES
+} flips_fate;
+
 typedef struct {
     char path[64];
     u64 size;
     u8 *bytes;
     u8 *regions; /* of each byte */
+    flips_fate fate;
 } flips_file;
 
 /* Bytes of one region, in a row. Of each `step` bits one is flipped. */
@@ -127,6 +138,14 @@ void flips_damage_at(const flips_volume *volume, u64 number, flips_damage *damag
 bool flips_damage_do(const flips_volume *volume, const flips_damage *damage, aul_simdisk *image);
 void flips_damage_tell(const flips_volume *volume, const flips_damage *damage, char *to,
                        size_t room);
+
+/* Whether it is done whatever the share: kinds of which there are few. */
+bool flips_damage_is_rare(const flips_volume *volume, u64 number);
+
+/* flips_allowed.c: whether this may become of it. */
+bool flips_allowed(const flips_volume *volume, const flips_damage *damage, flips_outcome outcome);
+/* No part of the volume, or a leftover. */
+bool flips_is_apart(const flips_volume *volume, u32 file);
 
 /* flips_check.c: does the damage and looks at everything. False when something is wrong. */
 bool flips_check(const flips_volume *volume, u64 seed, u64 number, flips_counts *counts);

@@ -6,6 +6,7 @@
  *   - nothing is missing of which something else on the disk says that it was durable: of a volume
  *     that was closed cleanly nothing at all;
  *   - what a read finds damaged, verify finds too;
+ *   - it is told in a way that the damage may be told in (flips_allowed.c);
  *   - where verify finds nothing, all is as if nothing had happened: another commit, a clean close
  *     and another open find every commit. */
 #include <stdio.h>
@@ -14,6 +15,10 @@
 #include "flips.h"
 
 #define EVERY_PAGE_PERCENT 6
+
+static const char *const outcomes[FLIPS_OUTCOMES] = {
+    "an open is refused", "a read fails", "only verify tells", "the end of the log is cut",
+    "nothing is told"};
 
 /* A read-only open: refused, or right. Returns its status. */
 static int look(aul_crash_run *run, aul_simdisk *image) {
@@ -88,15 +93,10 @@ static flips_outcome open_and_examine(aul_crash_run *run, const flips_volume *vo
     return outcome;
 }
 
-static bool is_apart(const flips_volume *volume, u32 file) {
-    flips_region region = (flips_region)volume->files[file].regions[0];
-    return region == FLIPS_LOCK || region == FLIPS_RESERVE || region == FLIPS_DEAD;
-}
-
 /* What is no part of the volume, or dead, has a row for all its damage. */
 static u32 row_of(const flips_volume *volume, const flips_damage *damage) {
-    bool apart = is_apart(volume, damage->file);
-    if (damage->kind == FLIPS_EXCHANGED) apart = apart && is_apart(volume, damage->other);
+    bool apart = flips_is_apart(volume, damage->file);
+    if (damage->kind == FLIPS_EXCHANGED) apart = apart && flips_is_apart(volume, damage->other);
     if (damage->kind == FLIPS_BIT) return damage->region;
     if (apart) return volume->files[damage->file].regions[0];
     return FLIPS_REGIONS + damage->kind - 1;
@@ -121,6 +121,8 @@ bool flips_check(const flips_volume *volume, u64 seed, u64 number, flips_counts 
         if (!run->failed) outcome = open_and_examine(run, volume, &damage);
         if (status && outcome != FLIPS_REFUSED && !run->failed)
             aul_crash_wrong(run, "a reader is refused, a writer is not: %d", status);
+        if (!run->failed && !flips_allowed(volume, &damage, outcome))
+            aul_crash_wrong(run, "of this it must not become that %s", outcomes[outcome]);
         atomic_fetch_add_explicit(
             &counts->outcomes[volume->clean][row_of(volume, &damage)][outcome], 1,
             memory_order_relaxed);

@@ -142,6 +142,12 @@ void flips_damage_at(const flips_volume *volume, u64 number, flips_damage *damag
                              .other_at = bit % 8};
 }
 
+bool flips_damage_is_rare(const flips_volume *volume, u64 number) {
+    if (number < volume->flips) return false;
+    flips_kind kind = volume->wide[number - volume->flips].kind;
+    return kind == FLIPS_ZEROED || kind >= FLIPS_EXCHANGED;
+}
+
 static bool put(const flips_file *file, u64 at, const u8 *with, u64 bytes, aul_simdisk *image) {
     if (memcmp(file->bytes + at, with, bytes) == 0) return false;
     aul_simdisk_damage(image, file->path, at, with, bytes);

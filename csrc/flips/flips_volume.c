@@ -208,6 +208,7 @@ static void mark_segment(flips_file *file, const aul_manifest *manifest) {
     for (size_t i = 0; i < manifest->segment_count; i++)
         if (strstr(file->path, manifest->segments[i]->name)) listed = manifest->segments[i];
     bool sealed = listed && listed->sealed, bounded = listed && listed->bounded;
+    if (sealed && file->fate != FLIPS_CLOSED) file->fate = FLIPS_SEALED;
     mark(file, 0, AUL_BLOCK, FLIPS_HEADER_ZEROS);
     mark(file, 0, 512, FLIPS_HEADER);
     mark(file, 2048, 2048 + 512, FLIPS_HEADER_COPY);
@@ -239,7 +240,7 @@ static bool mark_regions(flips_volume *volume) {
     return true;
 }
 
-/* Where the log ends when nothing is damaged. */
+/* Where the log ends when nothing is damaged, and which segments its recovery does without. */
 static bool find_end(flips_volume *volume, aul_crash_run *run) {
     aul_store *store = NULL;
     aul_error error = {0};
@@ -247,6 +248,12 @@ static bool find_end(flips_volume *volume, aul_crash_run *run) {
     int status = aul_crash_open(run, copy, 3, false, &store, &error);
     if (status) aul_crash_wrong(run, "the volume does not open: %d %s", status, error.text);
     volume->end = status ? 0 : store->info.last_lsn;
+    for (size_t i = 0; i < volume->file_count && !status; i++) {
+        u8 nothing;
+        flips_file *file = &volume->files[i];
+        bool kept = aul_simdisk_peek(copy, file->path, 0, &nothing, 1);
+        file->fate = volume->clean ? FLIPS_CLOSED : kept ? FLIPS_UNSEALED : FLIPS_DROPPED;
+    }
     aul_model model;
     aul_model_copy(&volume->model, &model);
     if (!status && aul_crash_accept(run, store, &model) &&
