@@ -692,6 +692,50 @@ def test_a_damaged_word_in_the_lock_file_hurts_nothing(path: Path) -> None:
         shutil.rmtree(victim)
 
 
+def _word(lsn: int, complement_of: int) -> bytes:
+    return struct.pack("<QQ", lsn, complement_of ^ (1 << 64) - 1)
+
+
+def test_a_word_that_is_written_by_half_is_not_believed(path: Path) -> None:
+    """Of the last commit only the word says that it was durable."""
+    with aurolog.open(path) as db:
+        for page in (0, 1):
+            with db.transaction() as tx:
+                tx.apply([(page, place, b"x") for place in range(4)])
+        last, before = db.durable_lsn, db.durable_lsn - 4
+        killed = copy(path, path.with_name("killed"))
+    for word, believed in (
+        (_word(last, last), True),
+        (_word(last, before), False),
+        (_word(before, last), False),
+    ):
+        victim = copy(killed, path.with_name("victim"))
+        overwrite(victim / "LOCK", 112, word)
+        with aurolog.open(victim, read_only=True) as db:
+            assert db.visible_lsn == (last if believed else before)
+        with aurolog.open(victim) as db:
+            assert db.recovery.resecured_records == (0 if believed else 4)
+            assert db[1][:4] == b"xxxx"
+        shutil.rmtree(victim)
+
+
+def test_a_word_that_is_written_by_half_beside_its_writer_is_not_believed(path: Path) -> None:
+    with aurolog.open(path) as db:
+        commits = []
+        for page in range(3):
+            with db.transaction() as tx:
+                tx.write(page, 0, b"x")
+            commits.append(db.durable_lsn)
+        for word in (_word(commits[2], commits[1]), _word(commits[1], commits[2])):
+            overwrite(path / "LOCK", 112, word)
+            with aurolog.open(path, read_only=True) as reader:
+                assert reader.visible_lsn not in commits[1:]
+        with db.transaction() as tx:
+            tx.write(3, 0, b"x")
+        with aurolog.open(path, read_only=True) as reader:
+            assert reader.visible_lsn == db.durable_lsn
+
+
 # --- an older manifest ----------------------------------------------------------------------------
 
 
