@@ -88,6 +88,23 @@ typedef struct {
     char where[160];
 } aul_crash_later;
 
+/* What is of one disk's life: the program's own at depth 0, that of a crash image deeper down. */
+typedef struct {
+    aul_simdisk *disk;
+    aul_store *store; /* open on it, or NULL */
+    aul_model model;  /* of it */
+    aul_crash_op op;
+    u64 logged[AUL_CRASH_LOGGED_MAX]; /* commits that were logged and not waited for */
+    size_t logged_count;
+    bool in_boundary;
+    bool faulty; /* a fault may strike, or has */
+    bool lies;   /* and it is that the disk loses or misplaces a write */
+    bool full;   /* the disk may have no room: commits may be refused, and nothing else */
+    u32 depth;
+    u32 every;          /* down to this depth the power is cut at every call of a recovery */
+    size_t later_first; /* of run->later, those of this life */
+} aul_crash_life;
+
 /* One program's run. */
 typedef struct {
     u64 seed;
@@ -96,27 +113,16 @@ typedef struct {
     aul_crash_counts *counts;
     u64 trace;
 
-    aul_simdisk *disk; /* the one in use at depth 0 */
-    aul_store *store;  /* open on it, or NULL */
-    aul_model model;   /* of it */
-    aul_crash_op op;
-    u64 logged[AUL_CRASH_LOGGED_MAX]; /* commits that were logged and not waited for */
-    size_t logged_count;
-    bool in_boundary;
-    bool lies;   /* the disk loses or misplaces a write: what was promised is not kept */
-    bool faulty; /* a fault may strike, or has */
-    bool full;   /* the disk may have no room: commits may be refused, and nothing else */
+    aul_crash_life life; /* the one that goes on now */
     aul_crash_op thread_op[AUL_SIM_THREADS];
     aul_crash_held held;
     aul_crash_later later[AUL_CRASH_LATER_MAX];
-    size_t later_first, later_count; /* those of the present depth */
-    u32 every;           /* down to this depth the power is cut at every call of a recovery */
+    size_t later_count;
     u64 excused;         /* failures that damage, or a disk that fails, may cause */
     aul_store *follower; /* a read-only open of another process, and what it shows */
     aul_model_state followed;
 
-    aul_sim_fault fault; /* the one injected, for the report */
-    u32 depth;
+    aul_sim_fault fault;                      /* the one injected, for the report */
     char where[AUL_CRASH_DEPTH_MAX + 2][160]; /* how we came here, for the report */
     u64 *seen;                                /* images whose life is known, by hash */
     size_t seen_count, seen_capacity;
@@ -145,7 +151,7 @@ bool aul_crash_excused(const aul_crash_run *run, int status);
 
 /* A thread has synced and told other processes, and not this one's threads yet. */
 static inline bool aul_crash_told_first(const aul_crash_run *run) {
-    return aul_sim_thread_current() >= 0 && run->store && run->store->log.syncing;
+    return aul_sim_thread_current() >= 0 && run->life.store && run->life.store->log.syncing;
 }
 
 /* crash_coverage.c */
@@ -181,7 +187,7 @@ void aul_crash_let_go(aul_crash_run *run);
 int aul_crash_open(aul_crash_run *run, aul_simdisk *disk, u32 process, bool read_only,
                    aul_store **store, aul_error *error);
 
-/* crash_boundary.c: observes run->disk. */
+/* crash_boundary.c: observes run->life.disk. */
 void aul_crash_observe(void *run, aul_sim_call call, const char *path);
 /* The same between two operations. */
 void aul_crash_between(aul_crash_run *run);

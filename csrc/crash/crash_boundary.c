@@ -24,8 +24,8 @@ static aul_crash_on classify(const char *path) {
 
 /* The model as it is for whoever comes after a crash now. */
 static aul_model present(const aul_crash_run *run, bool power_cut) {
-    aul_model now = run->model;
-    aul_store *store = run->store;
+    aul_model now = run->life.model;
+    aul_store *store = run->life.store;
     if (power_cut) now.visible = now.required;
     if (!store) return now;
     u64 durable = aul_durable_lsn(store), visible = aul_visible_lsn(store);
@@ -40,7 +40,7 @@ static aul_model present(const aul_crash_run *run, bool power_cut) {
 
 static void begin_life(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
                        aul_sim_cut cut) {
-    if (run->lies)
+    if (run->life.lies)
         aul_crash_damage(run, image, model);
     else
         aul_crash_live(run, image, model, cut);
@@ -50,58 +50,59 @@ static void begin_life(aul_crash_run *run, aul_simdisk *image, const aul_model *
 static void try_cut(aul_crash_run *run, aul_sim_cut cut, aul_sim_call call, const char *path) {
     aul_crash_on on = classify(path);
     aul_model now = present(run, cut != AUL_CUT_KILL);
-    aul_simdisk *image = aul_simdisk_cut(run->disk, cut, aul_random_next(&run->random));
-    snprintf(run->where[run->depth], sizeof run->where[run->depth],
-             "operation %s, before the call %s of %s, cut: %s", aul_crash_op_name(run->op),
+    aul_simdisk *image = aul_simdisk_cut(run->life.disk, cut, aul_random_next(&run->random));
+    snprintf(run->where[run->life.depth], sizeof run->where[run->life.depth],
+             "operation %s, before the call %s of %s, cut: %s", aul_crash_op_name(run->life.op),
              aul_sim_call_name(call), path, aul_sim_cut_name(cut));
-    atomic_fetch_add_explicit(&run->counts->hits[run->op][call][on], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&run->counts->hits[run->life.op][call][on], 1, memory_order_relaxed);
     /* The engine keeps its registry of volumes locked over the taking of the lock file, and no
      * other can be opened meanwhile. */
-    if (run->store || on != AUL_ON_LOCK || run->later_count == AUL_CRASH_LATER_MAX) {
+    if (run->life.store || on != AUL_ON_LOCK || run->later_count == AUL_CRASH_LATER_MAX) {
         begin_life(run, image, &now, cut);
         return;
     }
     aul_crash_later *later = &run->later[run->later_count++];
     *later = (aul_crash_later){.image = image, .model = now, .cut = cut};
-    memcpy(later->where, run->where[run->depth], sizeof later->where);
+    memcpy(later->where, run->where[run->life.depth], sizeof later->where);
 }
 
 void aul_crash_live_later(aul_crash_run *run) {
-    aul_store *store = run->store;
-    run->store = NULL; /* it was not open then */
-    for (size_t i = run->later_first; i < run->later_count; i++) {
+    aul_store *store = run->life.store;
+    run->life.store = NULL; /* it was not open then */
+    for (size_t i = run->life.later_first; i < run->later_count; i++) {
         aul_crash_later *later = &run->later[i];
-        memcpy(run->where[run->depth], later->where, sizeof later->where);
-        run->in_boundary = true;
+        memcpy(run->where[run->life.depth], later->where, sizeof later->where);
+        run->life.in_boundary = true;
         if (run->failed)
             aul_simdisk_free(later->image);
         else
             begin_life(run, later->image, &later->model, later->cut);
-        run->in_boundary = false;
+        run->life.in_boundary = false;
     }
-    run->later_count = run->later_first;
-    run->store = store;
+    run->later_count = run->life.later_first;
+    run->life.store = store;
 }
 
 /* Another process looks, read-only, while this one is in the middle of a call. */
 static void look_beside(aul_crash_run *run) {
     aul_store *reader = NULL;
     aul_error error = {0};
-    aul_crash_op op = run->op;
-    run->op = AUL_OP_READ_ONLY;
-    int status = aul_crash_open(run, run->disk, 1, true, &reader, &error);
-    run->op = op;
+    aul_crash_op op = run->life.op;
+    run->life.op = AUL_OP_READ_ONLY;
+    int status = aul_crash_open(run, run->life.disk, 1, true, &reader, &error);
+    run->life.op = op;
     atomic_fetch_add(&run->counts->read_only, 1);
-    if (status == AUL_NOT_A_VOLUME && run->model.required == 0) return;
+    if (status == AUL_NOT_A_VOLUME && run->life.model.required == 0) return;
     if (status) {
         aul_crash_wrong(run, "a read-only open beside the writer: %d %s", status, error.text);
         return;
     }
     u64 visible = aul_visible_lsn(reader);
-    if (run->store && visible > aul_durable_lsn(run->store) && !aul_crash_told_first(run))
+    if (run->life.store && visible > aul_durable_lsn(run->life.store) && !aul_crash_told_first(run))
         aul_crash_wrong(run, "a reader shows LSN %llu, which is not durable",
                         (unsigned long long)visible);
-    aul_crash_check_view(run, reader, NULL, aul_crash_shown(reader, &run->model, visible), false);
+    aul_crash_check_view(run, reader, NULL, aul_crash_shown(reader, &run->life.model, visible),
+                         false);
     aul_free(reader);
 }
 
@@ -109,7 +110,7 @@ static void at_boundary(aul_crash_run *run, aul_sim_call call, const char *path)
     static const aul_sim_cut cuts[] = {AUL_CUT_NONE,   AUL_CUT_ALL,     AUL_CUT_PREFIX,
                                        AUL_CUT_SUBSET, AUL_CUT_GARBAGE, AUL_CUT_KILL};
     aul_crash_on on = classify(path);
-    u32 depth = run->depth;
+    u32 depth = run->life.depth;
     atomic_fetch_add_explicit(&run->counts->boundaries, depth == 0, memory_order_relaxed);
     if (depth > 0) {
         try_cut(run, (aul_sim_cut)aul_random_below(&run->random, AUL_CUTS), call, path);
@@ -117,9 +118,10 @@ static void at_boundary(aul_crash_run *run, aul_sim_call call, const char *path)
     }
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts && !run->failed; i++)
         try_cut(run, cuts[i], call, path);
-    bool possible = run->store || on != AUL_ON_LOCK;
-    u32 percent = run->op == AUL_OP_RECOVER ? 12 : 3;
-    if (possible && !run->faulty && !run->lies && aul_random_chance(&run->random, percent))
+    bool possible = run->life.store || on != AUL_ON_LOCK;
+    u32 percent = run->life.op == AUL_OP_RECOVER ? 12 : 3;
+    if (possible && !run->life.faulty && !run->life.lies &&
+        aul_random_chance(&run->random, percent))
         look_beside(run);
 }
 
@@ -127,21 +129,21 @@ static bool is_looked_at(aul_crash_run *run, aul_sim_call call, const char *path
     /* Zeros over zeros, hundreds of times. */
     bool dull = call == AUL_SIM_WRITE && classify(path) == AUL_ON_SPARE;
     if (dull && aul_random_below(&run->random, SPARE_WRITES) != 0) return false;
-    if (run->depth && run->depth <= run->every) return true;
-    return aul_random_below(&run->random, 1000) < attention[run->depth];
+    if (run->life.depth && run->life.depth <= run->life.every) return true;
+    return aul_random_below(&run->random, 1000) < attention[run->life.depth];
 }
 
 void aul_crash_observe(void *argument, aul_sim_call call, const char *path) {
     aul_crash_run *run = argument;
     int thread = aul_sim_thread_current();
-    if (run->in_boundary || run->failed) return;
-    if (run->depth == 0 && thread >= 0) run->op = run->thread_op[thread];
+    if (run->life.in_boundary || run->failed) return;
+    if (run->life.depth == 0 && thread >= 0) run->life.op = run->thread_op[thread];
     if (is_looked_at(run, call, path)) {
-        run->in_boundary = true;
+        run->life.in_boundary = true;
         at_boundary(run, call, path);
-        run->in_boundary = false;
+        run->life.in_boundary = false;
     }
-    if (run->depth) return;
+    if (run->life.depth) return;
     /* A sync takes longer than anything else. */
     for (int n = call == AUL_SIM_SYNC ? SYNC_TURNS : 1; n > 0; n--)
         aul_sim_thread_give_way(THREAD_GIVES_WAY);

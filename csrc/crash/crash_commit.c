@@ -6,22 +6,22 @@
 #include "crash.h"
 
 size_t aul_crash_begin_state(aul_crash_run *run, aul_commit_options *options) {
-    aul_store *store = run->store;
-    aul_model_state *state = aul_model_push(&run->model);
+    aul_store *store = run->life.store;
+    aul_model_state *state = aul_model_push(&run->life.model);
     u64 now = store->disk->now(store->disk->context);
     /* Sometimes the caller's clock goes back. The first commit of all has none to compare with. */
-    if (run->model.count > 2 && aul_random_chance(&run->random, 10)) now -= 1000000;
+    if (run->life.model.count > 2 && aul_random_chance(&run->random, 10)) now -= 1000000;
     options->time_ns = now;
     state->first_lsn = store->log.next_lsn;
     state->epoch = store->epoch + !store->log.started;
     state->time_ns = aul_max(now, store->log.last_time_ns);
-    return run->model.count - 1;
+    return run->life.model.count - 1;
 }
 
 /* What came of a commit that was expected to get `lsn`. */
 static void note_outcome(aul_crash_run *run, size_t at, u64 lsn, int status, u32 durability,
                          const aul_outcome *outcome, const aul_error *error) {
-    aul_model *model = &run->model;
+    aul_model *model = &run->life.model;
     run->trace = aul_mix(run->trace + outcome->lsn + (u64)status);
     atomic_fetch_add_explicit(&run->counts->commits, 1, memory_order_relaxed);
     bool waits = durability == AUL_DURABILITY_LOGGED && status == AUL_PENDING;
@@ -31,18 +31,18 @@ static void note_outcome(aul_crash_run *run, size_t at, u64 lsn, int status, u32
         aul_crash_wrong(run, "a commit has LSN %llu, not %llu", (unsigned long long)outcome->lsn,
                         (unsigned long long)lsn);
     if (status == AUL_OK && durability == AUL_DURABILITY_SYNC) {
-        if (aul_durable_lsn(run->store) < lsn)
+        if (aul_durable_lsn(run->life.store) < lsn)
             aul_crash_wrong(run, "LSN %llu is acknowledged, %llu is durable",
                             (unsigned long long)lsn,
-                            (unsigned long long)aul_durable_lsn(run->store));
+                            (unsigned long long)aul_durable_lsn(run->life.store));
         model->required = aul_max(model->required, lsn);
     }
     if (status && !waits && outcome->logged && status != AUL_UNKNOWN)
         aul_crash_wrong(run, "LSN %llu is logged, and told as not committed: %d",
                         (unsigned long long)lsn, status);
-    if (status == AUL_UNKNOWN && aul_durable_lsn(run->store) >= lsn)
+    if (status == AUL_UNKNOWN && aul_durable_lsn(run->life.store) >= lsn)
         aul_crash_wrong(run, "LSN %llu is durable, and told as unknown", (unsigned long long)lsn);
-    if (waits) run->logged[run->logged_count++] = lsn;
+    if (waits) run->life.logged[run->life.logged_count++] = lsn;
     if (outcome->logged || status == AUL_UNKNOWN) return;
     if (status == AUL_OK || model->count != at + 1)
         aul_crash_wrong(run, "a commit was not logged, and is: %d", status);
@@ -71,8 +71,8 @@ static size_t one_write(aul_model_state *state, aul_random *random, u8 *to, size
 static int carry_out(aul_crash_run *run, aul_tx *tx, const u8 *changes, size_t bytes,
                      const aul_commit_options *options, aul_outcome *outcome, aul_error *error) {
     if (!tx)
-        return aul_commit_changes(run->store, changes, bytes, options, AUL_CRASH_WAIT_MS, outcome,
-                                  error);
+        return aul_commit_changes(run->life.store, changes, bytes, options, AUL_CRASH_WAIT_MS,
+                                  outcome, error);
     int status = aul_tx_apply(tx, changes, bytes, error);
     return status ? status : aul_tx_commit(tx, options, AUL_CRASH_WAIT_MS, outcome, error);
 }
@@ -81,16 +81,16 @@ static int carry_out(aul_crash_run *run, aul_tx *tx, const u8 *changes, size_t b
 static aul_tx *begin(aul_crash_run *run) {
     aul_error error = {0};
     aul_tx *tx = NULL;
-    int status = aul_tx_begin(run->store, AUL_CRASH_WAIT_MS, &tx, &error);
+    int status = aul_tx_begin(run->life.store, AUL_CRASH_WAIT_MS, &tx, &error);
     if (status && !aul_crash_excused(run, status))
         aul_crash_wrong(run, "no transaction: %d %s", status, error.text);
-    if (!status && run->store->log.failed)
+    if (!status && run->life.store->log.failed)
         aul_crash_wrong(run, "a transaction begins, and the log has failed");
     return status ? NULL : tx;
 }
 
 static u32 can_wait(const aul_crash_run *run, u32 durability) {
-    bool room = run->logged_count < AUL_CRASH_LOGGED_MAX && aul_sim_thread_current() < 0;
+    bool room = run->life.logged_count < AUL_CRASH_LOGGED_MAX && aul_sim_thread_current() < 0;
     return durability == AUL_DURABILITY_LOGGED && !room ? AUL_DURABILITY_SYNC : durability;
 }
 
@@ -105,7 +105,7 @@ void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equa
     aul_commit_options options = {.durability = durability, .note = note};
     u64 records = 1;
     size_t at = aul_crash_begin_state(run, &options), used;
-    aul_model_state *state = aul_model_top(&run->model);
+    aul_model_state *state = aul_model_top(&run->life.model);
     if (equal_bytes)
         used = one_write(state, &run->random, changes, equal_bytes);
     else
@@ -123,7 +123,7 @@ void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equa
 
 /* Puts a whole page as the engine does: as the difference from what is there. */
 static int put_page(aul_crash_run *run, aul_tx *tx, u64 *records, aul_error *error) {
-    aul_model_state *state = aul_model_top(&run->model);
+    aul_model_state *state = aul_model_top(&run->life.model);
     aul_change changes[AUL_DIFF_CHANGES_MAX];
     u8 image[AUL_MODEL_PAGE_SIZE];
     u64 page = aul_random_below(&run->random, AUL_MODEL_PAGES);
@@ -143,7 +143,7 @@ static int put_page(aul_crash_run *run, aul_tx *tx, u64 *records, aul_error *err
 }
 
 static int read_under(aul_crash_run *run, aul_tx *tx, aul_error *error) {
-    const aul_model_state *state = aul_model_top(&run->model);
+    const aul_model_state *state = aul_model_top(&run->life.model);
     u8 page[AUL_MODEL_PAGE_SIZE];
     u64 at = aul_random_below(&run->random, AUL_MODEL_PAGES);
     int status = aul_tx_read(tx, at, page, error);
@@ -155,7 +155,7 @@ static int read_under(aul_crash_run *run, aul_tx *tx, aul_error *error) {
 /* Changes of which the last is none: all of them are refused. */
 static int apply_refused(aul_crash_run *run, aul_tx *tx, aul_error *error) {
     u8 changes[AUL_MODEL_CHANGES_ROOM(300) + AUL_CHANGE_HEADER] = {0};
-    aul_model_state scratch = *aul_model_top(&run->model);
+    aul_model_state scratch = *aul_model_top(&run->life.model);
     u64 records;
     size_t bytes = aul_model_random_changes(&scratch, &run->random, changes,
                                             1 + aul_random_below(&run->random, 300), &records);
@@ -172,7 +172,7 @@ static int do_some(aul_crash_run *run, aul_tx *tx, u64 *records, bool *has_read,
     if (how < 2) return read_under(run, tx, error);
     if (how < 4) return put_page(run, tx, records, error);
     if (how < 6) return apply_refused(run, tx, error);
-    size_t bytes = aul_model_random_changes(aul_model_top(&run->model), &run->random, changes,
+    size_t bytes = aul_model_random_changes(aul_model_top(&run->life.model), &run->random, changes,
                                             1 + aul_random_below(&run->random, 300), &more);
     int status = aul_tx_apply(tx, changes, bytes, error);
     *records += more;
@@ -187,9 +187,10 @@ static void end_reading(aul_crash_run *run, aul_tx *tx, u64 seen, u32 durability
     int status = aul_tx_commit(tx, &options, AUL_CRASH_WAIT_MS, &outcome, &error);
     if (status && !aul_crash_excused(run, status))
         aul_crash_wrong(run, "a transaction that only read: %d %s", status, error.text);
-    if (status == AUL_OK && aul_visible_lsn(run->store) < seen)
+    if (status == AUL_OK && aul_visible_lsn(run->life.store) < seen)
         aul_crash_wrong(run, "a transaction has read LSN %llu and ended, %llu is visible",
-                        (unsigned long long)seen, (unsigned long long)aul_visible_lsn(run->store));
+                        (unsigned long long)seen,
+                        (unsigned long long)aul_visible_lsn(run->life.store));
 }
 
 void aul_crash_transact(aul_crash_run *run, u32 durability) {
@@ -199,7 +200,7 @@ void aul_crash_transact(aul_crash_run *run, u32 durability) {
     durability = can_wait(run, durability);
     aul_commit_options options = {.durability = durability};
     aul_outcome outcome = {0};
-    u64 records = 0, seen = run->store->log.last_commit;
+    u64 records = 0, seen = run->life.store->log.last_commit;
     bool has_read = false;
     int status = AUL_OK;
     size_t at = aul_crash_begin_state(run, &options);
@@ -208,14 +209,14 @@ void aul_crash_transact(aul_crash_run *run, u32 durability) {
     if (status && !aul_crash_excused(run, status))
         aul_crash_wrong(run, "in a transaction: %d %s", status, error.text);
     if (status || aul_random_chance(&run->random, 10)) {
-        run->model.count = at;
+        run->life.model.count = at;
     } else if (records == 0) {
-        run->model.count = at;
+        run->life.model.count = at;
         if (durability == AUL_DURABILITY_LOGGED) durability = AUL_DURABILITY_SYNC;
         end_reading(run, tx, has_read ? seen : 0, durability);
     } else {
-        u64 lsn = aul_model_top(&run->model)->first_lsn + records - 1;
-        aul_model_top(&run->model)->lsn = lsn;
+        u64 lsn = aul_model_top(&run->life.model)->first_lsn + records - 1;
+        aul_model_top(&run->life.model)->lsn = lsn;
         status = aul_tx_commit(tx, &options, AUL_CRASH_WAIT_MS, &outcome, &error);
         note_outcome(run, at, lsn, status, durability, &outcome, &error);
     }
@@ -223,14 +224,14 @@ void aul_crash_transact(aul_crash_run *run, u32 durability) {
 }
 
 void aul_crash_wait_logged(aul_crash_run *run) {
-    while (run->logged_count) {
-        size_t i = aul_random_below(&run->random, run->logged_count);
-        u64 lsn = run->logged[i];
+    while (run->life.logged_count) {
+        size_t i = aul_random_below(&run->random, run->life.logged_count);
+        u64 lsn = run->life.logged[i];
         aul_error error = {0};
-        run->logged[i] = run->logged[--run->logged_count];
-        int status = aul_wait(run->store, lsn, AUL_DURABILITY_SYNC, AUL_CRASH_WAIT_MS, &error);
+        run->life.logged[i] = run->life.logged[--run->life.logged_count];
+        int status = aul_wait(run->life.store, lsn, AUL_DURABILITY_SYNC, AUL_CRASH_WAIT_MS, &error);
         if (status == AUL_OK)
-            run->model.required = aul_max(run->model.required, lsn);
+            run->life.model.required = aul_max(run->life.model.required, lsn);
         else if (!aul_crash_excused(run, status))
             aul_crash_wrong(run, "waiting: %d %s", status, error.text);
         if (aul_random_chance(&run->random, 30)) return;
@@ -238,11 +239,11 @@ void aul_crash_wait_logged(aul_crash_run *run) {
 }
 
 void aul_crash_sync(aul_crash_run *run) {
-    u64 logged = run->store->log.logged, lsn = 0;
+    u64 logged = run->life.store->log.logged, lsn = 0;
     aul_error error = {0};
-    int status = aul_sync(run->store, AUL_CRASH_WAIT_MS, &lsn, &error);
+    int status = aul_sync(run->life.store, AUL_CRASH_WAIT_MS, &lsn, &error);
     if (status == AUL_OK)
-        run->model.required = aul_max(run->model.required, logged);
+        run->life.model.required = aul_max(run->life.model.required, logged);
     else if (!aul_crash_excused(run, status))
         aul_crash_wrong(run, "a sync: %d %s", status, error.text);
 }

@@ -155,9 +155,9 @@ void aul_crash_damage(aul_crash_run *run, aul_simdisk *image, const aul_model *m
     aul_store *store = NULL;
     aul_model now;
     aul_error error = {0};
-    if (!run->lies && !spoil(run, image, path, sizeof path, &at)) return;
-    size_t end = strlen(run->where[run->depth]);
-    snprintf(run->where[run->depth] + end, sizeof run->where[0] - end, "; damaged: %s at %llu",
+    if (!run->life.lies && !spoil(run, image, path, sizeof path, &at)) return;
+    size_t end = strlen(run->where[run->life.depth]);
+    snprintf(run->where[run->life.depth] + end, sizeof run->where[0] - end, "; damaged: %s at %llu",
              path, (unsigned long long)at);
     atomic_fetch_add(&run->counts->damaged, 1);
     /* A reader shows only what it knows to be durable from what it can read: that may be less. */
@@ -168,7 +168,7 @@ void aul_crash_damage(aul_crash_run *run, aul_simdisk *image, const aul_model *m
         aul_model_free(&now);
         aul_free(store);
     }
-    if (!run->failed) run->where[run->depth][end] = 0;
+    if (!run->failed) run->where[run->life.depth][end] = 0;
 }
 
 /* How far the log of a copy of the image reaches, and how it was to open. */

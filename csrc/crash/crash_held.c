@@ -19,23 +19,24 @@ void aul_crash_hold(aul_crash_run *run) {
     aul_crash_held *held = &run->held;
     aul_random *random = &run->random;
     aul_error error = {0};
-    u64 lsn = aul_visible_lsn(run->store);
+    u64 lsn = aul_visible_lsn(run->life.store);
     aul_crash_let_go(run);
     if (aul_random_chance(random, 30))
-        lsn = aul_min(lsn, run->model.states[aul_random_below(random, run->model.count)].lsn);
-    int status = aul_view_open(run->store, lsn, &held->view, &error);
+        lsn = aul_min(lsn,
+                      run->life.model.states[aul_random_below(random, run->life.model.count)].lsn);
+    int status = aul_view_open(run->life.store, lsn, &held->view, &error);
     if (!status) {
-        held->state = *aul_model_at(&run->model, lsn);
+        held->state = *aul_model_at(&run->life.model, lsn);
         held->page = aul_random_below(random, AUL_MODEL_PAGES);
-        status =
-            aul_pin_page(run->store, held->view, held->page, &held->pinned, &held->pin, &error);
+        status = aul_pin_page(run->life.store, held->view, held->page, &held->pinned, &held->pin,
+                              &error);
     }
     if (!status) {
         u64 first = aul_random_below(random, lsn + 1);
-        status = aul_cursor_open(run->store, first, UINT64_MAX, &held->cursor, &error);
+        status = aul_cursor_open(run->life.store, first, UINT64_MAX, &held->cursor, &error);
         held->cursor_lsn = first;
     }
-    if (status && !run->faulty)
+    if (status && !run->life.faulty)
         aul_crash_wrong(run, "nothing can be held at LSN %llu: %d %s", (unsigned long long)lsn,
                         status, error.text);
     atomic_fetch_add_explicit(&run->counts->held, 1, memory_order_relaxed);
@@ -47,17 +48,17 @@ static void step_cursor(aul_crash_run *run) {
     aul_batch_info batch;
     aul_error error = {0};
     int status = aul_cursor_batch(held->cursor, &batch, &error);
-    if (status == AUL_END || (status && run->faulty)) return;
+    if (status == AUL_END || (status && run->life.faulty)) return;
     if (status) {
         aul_crash_wrong(run, "a cursor behind LSN %llu: %d %s",
                         (unsigned long long)held->cursor_lsn, status, error.text);
         return;
     }
-    const aul_model_state *state = aul_model_at(&run->model, batch.lsn);
+    const aul_model_state *state = aul_model_at(&run->life.model, batch.lsn);
     bool known = batch.kind == AUL_BATCH_CONTROL ||
                  (state->lsn == batch.lsn && state->first_lsn == batch.first_lsn &&
                   state->time_ns == batch.time_ns && state->end_pages == batch.end_pages);
-    if (!known || batch.lsn < held->cursor_lsn || batch.lsn > aul_visible_lsn(run->store))
+    if (!known || batch.lsn < held->cursor_lsn || batch.lsn > aul_visible_lsn(run->life.store))
         aul_crash_wrong(run, "a cursor behind LSN %llu shows LSN %llu, which is %s",
                         (unsigned long long)held->cursor_lsn, (unsigned long long)batch.lsn,
                         known ? "out of order" : "not what was committed");
@@ -66,19 +67,19 @@ static void step_cursor(aul_crash_run *run) {
 
 void aul_crash_check_held(aul_crash_run *run) {
     aul_crash_held *held = &run->held;
-    aul_store *store = run->store;
+    aul_store *store = run->life.store;
     u8 bytes[AUL_MODEL_PAGE_SIZE];
     if (!held->view || !store) return;
-    bool in_boundary = run->in_boundary;
-    run->in_boundary = true;
+    bool in_boundary = run->life.in_boundary;
+    run->life.in_boundary = true;
     if (held->pin && memcmp(held->pinned, held->state.pages[held->page], sizeof bytes) != 0)
         aul_crash_wrong(run, "the pinned page %llu has changed", (unsigned long long)held->page);
     if (held->state.lsn <= aul_visible_lsn(store))
-        aul_crash_check_view(run, store, held->view, &held->state, run->faulty);
+        aul_crash_check_view(run, store, held->view, &held->state, run->life.faulty);
     else if (aul_read(store, held->view, held->page, bytes, NULL) != AUL_UNKNOWN)
         aul_crash_wrong(run, "a view of LSN %llu still reads, %llu is visible",
                         (unsigned long long)held->state.lsn,
                         (unsigned long long)aul_visible_lsn(store));
     if (held->cursor) step_cursor(run);
-    run->in_boundary = in_boundary;
+    run->life.in_boundary = in_boundary;
 }

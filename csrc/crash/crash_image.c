@@ -82,12 +82,12 @@ static void look_first(aul_crash_run *run, aul_simdisk *image, const aul_model *
     }
     u64 visible = aul_visible_lsn(store);
     /* The word in the lock file survives the process, and tells all that was durable. */
-    u64 durable = run->store && cut == AUL_CUT_KILL ? aul_durable_lsn(run->store) : 0;
-    if (visible < durable && run->store->log.started)
+    u64 durable = run->life.store && cut == AUL_CUT_KILL ? aul_durable_lsn(run->life.store) : 0;
+    if (visible < durable && run->life.store->log.started)
         aul_crash_wrong(run, "a reader shows LSN %llu, %llu was durable",
                         (unsigned long long)visible, (unsigned long long)durable);
     const aul_model_state *shown = aul_crash_shown(store, model, visible);
-    bool knows = run->store && cut == AUL_CUT_KILL && !aul_crash_told_first(run);
+    bool knows = run->life.store && cut == AUL_CUT_KILL && !aul_crash_told_first(run);
     if (knows && shown->lsn > model->required)
         aul_crash_wrong(run, "a reader shows LSN %llu of a dead writer, %llu was durable",
                         (unsigned long long)shown->lsn, (unsigned long long)model->required);
@@ -104,14 +104,14 @@ static void recover_again(aul_crash_run *run) {
     aul_store *store = NULL;
     aul_error error = {0};
     aul_sim_cut cut = cuts[aul_random_below(&run->random, 4)];
-    aul_simdisk *again = aul_simdisk_cut(run->disk, cut, aul_random_next(&run->random));
+    aul_simdisk *again = aul_simdisk_cut(run->life.disk, cut, aul_random_next(&run->random));
     int status = aul_crash_open(run, again, 2, false, &store, &error);
     atomic_fetch_add(&run->counts->recoveries, 1);
     if (status) {
         aul_crash_wrong(run, "a second recovery: %d %s", status, error.text);
     } else {
-        u64 last = aul_model_top(&run->model)->lsn;
-        aul_model_copy(&run->model, &model);
+        u64 last = aul_model_top(&run->life.model)->lsn;
+        aul_model_copy(&run->life.model, &model);
         bool right = aul_crash_accept(run, store, &model);
         if (right && aul_model_top(&model)->lsn != last)
             right = aul_crash_wrong(run, "a second recovery ends at LSN %llu, the first at %llu",
@@ -125,8 +125,8 @@ static void recover_again(aul_crash_run *run) {
 }
 
 void aul_crash_use(aul_crash_run *run) {
-    aul_store *store = run->store;
-    aul_model *model = &run->model;
+    aul_store *store = run->life.store;
+    aul_model *model = &run->life.model;
     u8 changes[AUL_MODEL_CHANGES_ROOM(200)];
     u64 records;
     aul_commit_options options = {.durability = AUL_DURABILITY_SYNC};
@@ -136,7 +136,7 @@ void aul_crash_use(aul_crash_run *run) {
     state->lsn = state->first_lsn + records - 1;
     aul_outcome outcome = {0};
     aul_error error = {0};
-    run->op = AUL_OP_COMMIT;
+    run->life.op = AUL_OP_COMMIT;
     u64 expected = state->lsn;
     int status = aul_commit_changes(store, changes, bytes, &options, 1000, &outcome, &error);
     if (status || outcome.lsn != expected)
@@ -148,53 +148,53 @@ void aul_crash_use(aul_crash_run *run) {
 
 void aul_crash_close_and_look(aul_crash_run *run) {
     aul_error error = {0};
-    run->op = AUL_OP_CLOSE;
-    int status = aul_close(run->store, &error);
-    aul_free(run->store);
-    run->store = NULL;
+    run->life.op = AUL_OP_CLOSE;
+    int status = aul_close(run->life.store, &error);
+    aul_free(run->life.store);
+    run->life.store = NULL;
     if (status) {
         aul_crash_wrong(run, "a clean close: %d %s", status, error.text);
         return;
     }
-    run->model.required = aul_model_top(&run->model)->lsn;
-    run->op = AUL_OP_OPEN;
-    status =
-        aul_crash_open(run, run->disk, 0, aul_random_chance(&run->random, 50), &run->store, &error);
+    run->life.model.required = aul_model_top(&run->life.model)->lsn;
+    run->life.op = AUL_OP_OPEN;
+    status = aul_crash_open(run, run->life.disk, 0, aul_random_chance(&run->random, 50),
+                            &run->life.store, &error);
     if (status) {
         aul_crash_wrong(run, "an open after a clean close: %d %s", status, error.text);
         return;
     }
-    if (!run->store->info.was_clean || run->store->info.cut_lsn)
+    if (!run->life.store->info.was_clean || run->life.store->info.cut_lsn)
         aul_crash_wrong(run, "a clean close was not found clean");
-    if (aul_crash_accept(run, run->store, &run->model))
-        aul_crash_check(run, run->store, &run->model, false);
+    if (aul_crash_accept(run, run->life.store, &run->life.model))
+        aul_crash_check(run, run->life.store, &run->life.model, false);
 }
 
 static void recover(aul_crash_run *run) {
     aul_error error = {0};
-    run->op = AUL_OP_RECOVER;
-    int status = aul_crash_open(run, run->disk, 0, false, &run->store, &error);
+    run->life.op = AUL_OP_RECOVER;
+    int status = aul_crash_open(run, run->life.disk, 0, false, &run->life.store, &error);
     atomic_fetch_add(&run->counts->recoveries, 1);
-    atomic_fetch_add(&run->counts->nested, run->depth > 1);
+    atomic_fetch_add(&run->counts->nested, run->life.depth > 1);
     if (status) {
         aul_crash_wrong(run, "the volume does not open: %d %s", status, error.text);
         return;
     }
-    run->trace = aul_mix(run->trace + run->store->info.last_lsn);
-    if (!aul_crash_accept(run, run->store, &run->model) ||
-        !aul_crash_check(run, run->store, &run->model, false))
+    run->trace = aul_mix(run->trace + run->life.store->info.last_lsn);
+    if (!aul_crash_accept(run, run->life.store, &run->life.model) ||
+        !aul_crash_check(run, run->life.store, &run->life.model, false))
         return;
     aul_random *random = &run->random;
-    bool in_boundary = run->in_boundary;
-    run->in_boundary = true;
-    if (aul_random_chance(random, VERIFIED)) aul_crash_verify(run, run->store);
+    bool in_boundary = run->life.in_boundary;
+    run->life.in_boundary = true;
+    if (aul_random_chance(random, VERIFIED)) aul_crash_verify(run, run->life.store);
     if (!run->failed && aul_random_chance(random, RECOVERED_AGAIN)) recover_again(run);
-    run->in_boundary = in_boundary;
+    run->life.in_boundary = in_boundary;
     if (!run->failed && aul_random_chance(random, USED)) aul_crash_use(run);
-    run->op = AUL_OP_KEEP;
+    run->life.op = AUL_OP_KEEP;
     if (!run->failed && aul_random_chance(random, KEPT)) {
-        aul_keeper_work(run->store);
-        aul_crash_check(run, run->store, &run->model, false);
+        aul_keeper_work(run->life.store);
+        aul_crash_check(run, run->life.store, &run->life.model, false);
     }
     if (!run->failed && aul_random_chance(random, CLOSED)) aul_crash_close_and_look(run);
 }
@@ -223,6 +223,32 @@ static u32 choose_every(aul_crash_run *run) {
     return 2;
 }
 
+/* The image's life is this run's for a while. */
+static void begin_life(aul_crash_run *run, aul_simdisk *image, const aul_model *model) {
+    u32 depth = run->life.depth + 1, every = run->life.every;
+    run->life = (aul_crash_life){.disk = image,
+                                 .op = AUL_OP_RECOVER,
+                                 .in_boundary = depth >= AUL_CRASH_DEPTH_MAX,
+                                 .depth = depth,
+                                 .every = depth > 1 ? every : choose_every(run),
+                                 .later_first = run->later_count};
+    aul_model_copy(model, &run->life.model);
+    run->where[depth][0] = 0;
+    aul_simdisk_observe(image, aul_crash_observe, run);
+}
+
+static void end_life(aul_crash_run *run, const aul_crash_life *outer) {
+    aul_simdisk *image = run->life.disk;
+    aul_simdisk_observe(image, NULL, NULL);
+    aul_free(run->life.store);
+    run->trace = aul_mix(run->trace + aul_simdisk_trace(image));
+    if (!run->failed && aul_simdisk_leaks(image))
+        aul_crash_wrong(run, "%llu files or pieces of memory are left",
+                        (unsigned long long)aul_simdisk_leaks(image));
+    aul_model_free(&run->life.model);
+    run->life = *outer;
+}
+
 void aul_crash_live(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
                     aul_sim_cut cut) {
     u64 hash = aul_simdisk_hash(image);
@@ -233,37 +259,8 @@ void aul_crash_live(aul_crash_run *run, aul_simdisk *image, const aul_model *mod
     if (!remember(run, aul_mix(hash ^ aul_mix(model->required)) + aul_mix(model->visible))) return;
     try_variants(run, image, model, cut);
     if (run->failed) return;
-    /* The image's life is this run's for a while. */
-    aul_crash_run outer = *run;
-    aul_model_copy(model, &run->model);
-    run->disk = image;
-    run->store = NULL;
-    run->logged_count = 0;
-    run->every = outer.depth == 0 ? choose_every(run) : outer.every;
-    run->later_first = run->later_count;
-    run->depth++;
-    run->in_boundary = run->depth >= AUL_CRASH_DEPTH_MAX;
-    run->faulty = run->full = false;
-    run->where[run->depth][0] = 0;
-    aul_simdisk_observe(image, aul_crash_observe, run);
+    aul_crash_life outer = run->life;
+    begin_life(run, image, model);
     recover(run);
-    aul_simdisk_observe(image, NULL, NULL);
-    aul_free(run->store);
-    run->trace = aul_mix(run->trace + aul_simdisk_trace(image));
-    if (!run->failed && aul_simdisk_leaks(image))
-        aul_crash_wrong(run, "%llu files or pieces of memory are left",
-                        (unsigned long long)aul_simdisk_leaks(image));
-    aul_model_free(&run->model);
-    run->disk = outer.disk;
-    run->store = outer.store;
-    run->model = outer.model;
-    run->op = outer.op;
-    memcpy(run->logged, outer.logged, sizeof run->logged);
-    run->logged_count = outer.logged_count;
-    run->every = outer.every;
-    run->later_first = outer.later_first;
-    run->depth = outer.depth;
-    run->in_boundary = outer.in_boundary;
-    run->faulty = outer.faulty;
-    run->full = outer.full;
+    end_life(run, &outer);
 }

@@ -46,7 +46,9 @@ static void do_one(const line *in, aul_random *random) {
     }
 }
 
-static bool goes_on(const aul_crash_run *run) { return !run->failed && !run->store->log.failed; }
+static bool goes_on(const aul_crash_run *run) {
+    return !run->failed && !run->life.store->log.failed;
+}
 
 static void commit_some(void *argument) {
     const line *in = argument;
@@ -64,7 +66,7 @@ static void keep_some(void *argument) {
     aul_crash_run *run = in->run;
     begin(run, AUL_OP_KEEP);
     for (u64 n = 1 + aul_random_below(&run->random, 3); n > 0 && goes_on(run); n--) {
-        aul_keeper_work(run->store);
+        aul_keeper_work(run->life.store);
         aul_sim_thread_give_way(50);
     }
     begin(run, AUL_OP_SYNC);
@@ -72,18 +74,18 @@ static void keep_some(void *argument) {
 
 void aul_crash_line(aul_crash_run *run, u32 size) {
     line in = {run, size, aul_random_chance(&run->random, 30)};
-    aul_log *log = &run->store->log;
+    aul_log *log = &run->life.store->log;
     u64 fewer = in.burst ? 0 : aul_random_below(&run->random, COMMITTERS_MAX - 1);
     for (size_t i = 0; i < AUL_SIM_THREADS; i++) run->thread_op[i] = AUL_OP_SYNC;
-    run->store->disk->threads = true;
+    run->life.store->disk->threads = true;
     for (u64 i = fewer; i < COMMITTERS_MAX; i++) aul_sim_thread_start(commit_some, &in);
     if (!in.burst && aul_random_chance(&run->random, 40)) aul_sim_thread_start(keep_some, &in);
     bool ended = aul_sim_threads_run(&run->random, &log->lock);
-    run->store->disk->threads = false;
+    run->life.store->disk->threads = false;
     atomic_fetch_add_explicit(&run->counts->lines, 1, memory_order_relaxed);
     if (!ended) {
         aul_crash_wrong(run, "commits wait in line, and nobody will wake them: LSN %llu is durable",
-                        (unsigned long long)aul_durable_lsn(run->store));
+                        (unsigned long long)aul_durable_lsn(run->life.store));
         _exit(1); /* there is no way out of that */
     }
     if (log->failed && !aul_crash_struck(run))

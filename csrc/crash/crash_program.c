@@ -29,7 +29,7 @@ bool aul_crash_wrong(aul_crash_run *run, const char *format, ...) {
         if (run->fault.what)
             fprintf(stderr, "    the disk had a fault: %d at calls %x%s\n", run->fault.what,
                     run->fault.calls, run->fault.for_ever ? ", for ever" : "");
-        for (u32 i = 0; i <= run->depth; i++)
+        for (u32 i = 0; i <= run->life.depth; i++)
             fprintf(stderr, "    %s%s\n", i ? "in the recovery after that: " : "at ",
                     run->where[i][0] ? run->where[i] : "the beginning");
         atomic_fetch_add(&run->counts->violations, 1);
@@ -50,21 +50,21 @@ int aul_crash_open(aul_crash_run *run, aul_simdisk *disk, u32 process, bool read
     if (!read_only && aul_random_chance(&run->random, 3))
         options.retention_ns = 1 + aul_random_below(&run->random, 1000000000);
     int status = aul_open_on(&table, AUL_CRASH_PATH, &options, store, error);
-    if (disk == run->disk && !run->in_boundary) aul_crash_live_later(run);
+    if (disk == run->life.disk && !run->life.in_boundary) aul_crash_live_later(run);
     return status;
 }
 
-bool aul_crash_struck(const aul_crash_run *run) { return aul_simdisk_faults(run->disk) > 0; }
+bool aul_crash_struck(const aul_crash_run *run) { return aul_simdisk_faults(run->life.disk) > 0; }
 
 bool aul_crash_excused(const aul_crash_run *run, int status) {
-    return aul_crash_struck(run) || (run->full && status == AUL_DISK_FULL);
+    return aul_crash_struck(run) || (run->life.full && status == AUL_DISK_FULL);
 }
 
 /* The disk does not fail any more, and has room. */
 static void mend(aul_crash_run *run) {
-    aul_simdisk_inject(run->disk, &(aul_sim_fault){.at = 0});
-    aul_simdisk_limit(run->disk, UINT64_MAX);
-    run->faulty = run->full = false;
+    aul_simdisk_inject(run->life.disk, &(aul_sim_fault){.at = 0});
+    aul_simdisk_limit(run->life.disk, UINT64_MAX);
+    run->life.faulty = run->life.full = false;
 }
 
 static void drop_follower(aul_crash_run *run) {
@@ -75,28 +75,29 @@ static void drop_follower(aul_crash_run *run) {
 /* A read-only open beside the writer stays where it is. */
 static void follow(aul_crash_run *run) {
     aul_error error = {0};
-    run->op = AUL_OP_READ_ONLY;
+    run->life.op = AUL_OP_READ_ONLY;
     drop_follower(run);
-    int status = aul_crash_open(run, run->disk, 2, true, &run->follower, &error);
+    int status = aul_crash_open(run, run->life.disk, 2, true, &run->follower, &error);
     if (status) {
         aul_crash_wrong(run, "a read-only open: %d %s", status, error.text);
         return;
     }
-    run->followed = *aul_model_at(&run->model, aul_visible_lsn(run->follower));
+    run->followed = *aul_model_at(&run->life.model, aul_visible_lsn(run->follower));
     atomic_fetch_add(&run->counts->followers, 1);
 }
 
 static void look(aul_crash_run *run) {
-    bool in_boundary = run->in_boundary;
-    run->in_boundary = true;
-    aul_crash_check(run, run->store, &run->model, run->faulty);
-    if (!run->faulty && aul_random_chance(&run->random, 20)) aul_crash_verify(run, run->store);
-    run->in_boundary = in_boundary;
+    bool in_boundary = run->life.in_boundary;
+    run->life.in_boundary = true;
+    aul_crash_check(run, run->life.store, &run->life.model, run->life.faulty);
+    if (!run->life.faulty && aul_random_chance(&run->random, 20))
+        aul_crash_verify(run, run->life.store);
+    run->life.in_boundary = in_boundary;
 }
 
 /* Sealing needs no room that was not secured before: a full disk keeps no segment from it. */
 static void check_sealed(aul_crash_run *run) {
-    aul_store *store = run->store;
+    aul_store *store = run->life.store;
     aul_segment_list *list = aul_page_index_list(&store->index);
     for (size_t i = 0; i < list->count; i++) {
         const aul_segment *segment = list->items[i];
@@ -111,31 +112,32 @@ static void check_sealed(aul_crash_run *run) {
 }
 
 void aul_crash_keep(aul_crash_run *run) {
-    aul_log *log = &run->store->log;
+    aul_log *log = &run->life.store->log;
     u64 written = log->written;
     bool waits = aul_random_chance(&run->random, 50);
     for (u64 n = waits ? 2 : 1; n > 0; n--) {
-        aul_keeper_work(run->store);
-        if (waits) aul_simdisk_wait(run->disk, 600000000);
+        aul_keeper_work(run->life.store);
+        if (waits) aul_simdisk_wait(run->life.disk, 600000000);
     }
-    if (waits) aul_keeper_work(run->store);
+    if (waits) aul_keeper_work(run->life.store);
     if (log->failed && !aul_crash_struck(run))
         aul_crash_wrong(run, "the background thread has ended the log: errno %d",
                         log->failed_errno);
     if (!log->failed && !aul_crash_struck(run)) check_sealed(run);
-    if (waits && !log->failed && aul_durable_lsn(run->store) < written)
+    if (waits && !log->failed && aul_durable_lsn(run->life.store) < written)
         aul_crash_wrong(run, "LSN %llu was written more than a second ago, %llu is durable",
                         (unsigned long long)written,
-                        (unsigned long long)aul_durable_lsn(run->store));
+                        (unsigned long long)aul_durable_lsn(run->life.store));
 }
 
 /* Much is logged that nobody has written yet. */
 static void log_ahead(aul_crash_run *run) {
-    run->op = AUL_OP_COMMIT;
-    while (run->logged_count < AUL_CRASH_LOGGED_MAX && !run->failed && !run->store->log.failed) {
-        size_t before = run->logged_count;
+    run->life.op = AUL_OP_COMMIT;
+    while (run->life.logged_count < AUL_CRASH_LOGGED_MAX && !run->failed &&
+           !run->life.store->log.failed) {
+        size_t before = run->life.logged_count;
         aul_crash_commit(run, 4000, AUL_DURABILITY_LOGGED, 0);
-        if (run->logged_count == before) return;
+        if (run->life.logged_count == before) return;
     }
 }
 
@@ -143,14 +145,14 @@ static void log_ahead(aul_crash_run *run) {
 static void intrude(aul_crash_run *run) {
     aul_store *second = NULL;
     aul_error error = {0};
-    bool in_boundary = run->in_boundary;
-    run->in_boundary = true;
+    bool in_boundary = run->life.in_boundary;
+    run->life.in_boundary = true;
     u32 process = aul_random_chance(&run->random, 80) ? 1 : 0;
-    int status = aul_crash_open(run, run->disk, process, false, &second, &error);
+    int status = aul_crash_open(run, run->life.disk, process, false, &second, &error);
     if (status != AUL_LOCKED && !aul_crash_excused(run, status))
         aul_crash_wrong(run, "a second writer: %d %s", status, error.text);
     aul_free(second);
-    run->in_boundary = in_boundary;
+    run->life.in_boundary = in_boundary;
 }
 
 static u32 choose_durability(aul_random *random) {
@@ -163,30 +165,30 @@ static void step(aul_crash_run *run, const shape *like) {
     u32 durability = choose_durability(random);
     u64 what = aul_random_below(random, 100);
     aul_crash_op committing = durability ? AUL_OP_COMMIT_OS : AUL_OP_COMMIT;
-    run->op = AUL_OP_SYNC;
-    if (run->logged_count && aul_random_chance(random, 50)) aul_crash_wait_logged(run);
+    run->life.op = AUL_OP_SYNC;
+    if (run->life.logged_count && aul_random_chance(random, 50)) aul_crash_wait_logged(run);
     if (what < 30) {
-        run->op = committing;
+        run->life.op = committing;
         aul_crash_commit(run, 1 + aul_random_below(random, 400), durability,
                          like->equal_sizes ? like->size : 0);
     } else if (what < 40) {
-        run->op = committing;
+        run->life.op = committing;
         aul_crash_commit(run, 1000 + aul_random_below(random, 7000), durability, 0);
     } else if (what < 47) {
-        run->op = AUL_OP_BULK;
+        run->life.op = AUL_OP_BULK;
         u64 large = aul_random_below(random, 3) * aul_random_below(random, AUL_SEGMENT_BYTES_BULK);
         aul_crash_commit(run, AUL_BULK_BYTES + large, durability, 0);
     } else if (what < 58) {
-        run->op = AUL_OP_TRANSACTION;
+        run->life.op = AUL_OP_TRANSACTION;
         aul_crash_transact(run, durability);
     } else if (what < 68) {
         aul_crash_line(run, like->equal_sizes ? like->size : 0);
     } else if (what < 82) {
         if (aul_random_chance(random, 25)) log_ahead(run);
-        run->op = AUL_OP_KEEP;
+        run->life.op = AUL_OP_KEEP;
         aul_crash_keep(run);
     } else if (what < 86) {
-        run->op = AUL_OP_SYNC;
+        run->life.op = AUL_OP_SYNC;
         aul_crash_sync(run);
     } else if (what < 90) {
         look(run);
@@ -194,11 +196,11 @@ static void step(aul_crash_run *run, const shape *like) {
         aul_crash_hold(run);
     } else if (what < 95) {
         intrude(run);
-    } else if (!run->faulty && !run->lies) {
+    } else if (!run->life.faulty && !run->life.lies) {
         follow(run);
     }
     if (run->follower && aul_random_chance(random, 50))
-        aul_crash_check_view(run, run->follower, NULL, &run->followed, run->faulty);
+        aul_crash_check_view(run, run->follower, NULL, &run->followed, run->life.faulty);
     if (aul_random_chance(random, 50)) aul_crash_check_held(run);
 }
 
@@ -206,18 +208,18 @@ static void step(aul_crash_run *run, const shape *like) {
 
 bool aul_crash_open_session(aul_crash_run *run) {
     aul_error error = {0};
-    run->op = run->model.issued && !run->store ? AUL_OP_RECOVER : AUL_OP_OPEN;
-    int status = aul_crash_open(run, run->disk, 0, false, &run->store, &error);
+    run->life.op = run->life.model.issued && !run->life.store ? AUL_OP_RECOVER : AUL_OP_OPEN;
+    int status = aul_crash_open(run, run->life.disk, 0, false, &run->life.store, &error);
     if (status) {
-        run->store = NULL;
-        if (run->lies && status == AUL_CORRUPT) return false;
+        run->life.store = NULL;
+        if (run->life.lies && status == AUL_CORRUPT) return false;
         if (aul_crash_excused(run, status)) { /* once more, on a disk that is mended */
             mend(run);
-            status = aul_crash_open(run, run->disk, 0, false, &run->store, &error);
+            status = aul_crash_open(run, run->life.disk, 0, false, &run->life.store, &error);
         }
         if (status) return aul_crash_wrong(run, "an open: %d %s", status, error.text);
     }
-    if (!aul_crash_accept(run, run->store, &run->model)) return false;
+    if (!aul_crash_accept(run, run->life.store, &run->life.model)) return false;
     look(run);
     if (aul_random_chance(&run->random, 20)) intrude(run);
     return !run->failed;
@@ -225,24 +227,24 @@ bool aul_crash_open_session(aul_crash_run *run) {
 
 bool aul_crash_close_session(aul_crash_run *run) {
     aul_error error = {0};
-    run->op = AUL_OP_CLOSE;
-    int status = aul_close(run->store, &error);
-    bool failed = run->store->log.failed;
-    run->model.required = aul_max(run->model.required, aul_durable_lsn(run->store));
-    run->model.issued = aul_max(run->model.issued, run->store->log.next_lsn - 1);
+    run->life.op = AUL_OP_CLOSE;
+    int status = aul_close(run->life.store, &error);
+    bool failed = run->life.store->log.failed;
+    run->life.model.required = aul_max(run->life.model.required, aul_durable_lsn(run->life.store));
+    run->life.model.issued = aul_max(run->life.model.issued, run->life.store->log.next_lsn - 1);
     if (status && !aul_crash_excused(run, status))
         aul_crash_wrong(run, "a clean close: %d %s", status, error.text);
-    if (!status && !failed) run->model.required = aul_model_top(&run->model)->lsn;
-    run->model.visible = run->model.required;
-    aul_free(run->store);
-    run->store = NULL;
+    if (!status && !failed) run->life.model.required = aul_model_top(&run->life.model)->lsn;
+    run->life.model.visible = run->life.model.required;
+    aul_free(run->life.store);
+    run->life.store = NULL;
     return !status && !failed;
 }
 
 /* What the session has promised to whoever comes after it. */
 static void leave(aul_crash_run *run, bool power_cut) {
-    aul_model *model = &run->model;
-    aul_store *store = run->store;
+    aul_model *model = &run->life.model;
+    aul_store *store = run->life.store;
     u64 durable = aul_durable_lsn(store);
     model->required = aul_max(model->required, durable);
     model->visible = store->log.failed || power_cut
@@ -252,36 +254,36 @@ static void leave(aul_crash_run *run, bool power_cut) {
 }
 
 void aul_crash_end_session(aul_crash_run *run, aul_sim_cut cut) {
-    aul_store *store = run->store;
-    aul_simdisk *next = aul_simdisk_cut(run->disk, cut, aul_random_next(&run->random));
+    aul_store *store = run->life.store;
+    aul_simdisk *next = aul_simdisk_cut(run->life.disk, cut, aul_random_next(&run->random));
     snprintf(run->where[0], sizeof run->where[0], "a session's end by %s", aul_sim_cut_name(cut));
     leave(run, cut != AUL_CUT_KILL);
-    run->trace = aul_mix(run->trace + aul_simdisk_trace(run->disk));
-    aul_simdisk_observe(run->disk, NULL, NULL);
+    run->trace = aul_mix(run->trace + aul_simdisk_trace(run->life.disk));
+    aul_simdisk_observe(run->life.disk, NULL, NULL);
     aul_free(store);
     aul_crash_let_go(run);
-    if (!run->failed && aul_simdisk_leaks(run->disk))
+    if (!run->failed && aul_simdisk_leaks(run->life.disk))
         aul_crash_wrong(run, "%llu files or pieces of memory are left",
-                        (unsigned long long)aul_simdisk_leaks(run->disk));
-    aul_simdisk_free(run->disk);
-    run->disk = next;
-    run->faulty = run->full = false; /* another disk */
-    run->store = NULL;
+                        (unsigned long long)aul_simdisk_leaks(run->life.disk));
+    aul_simdisk_free(run->life.disk);
+    run->life.disk = next;
+    run->life.faulty = run->life.full = false; /* another disk */
+    run->life.store = NULL;
     aul_simdisk_observe(next, aul_crash_observe, run);
 }
 
 /* The handle is dropped without a close, the process goes on. */
 static void drop_session(aul_crash_run *run) {
-    run->op = AUL_OP_CLOSE;
+    run->life.op = AUL_OP_CLOSE;
     leave(run, false);
-    aul_free(run->store);
-    run->store = NULL;
+    aul_free(run->life.store);
+    run->life.store = NULL;
 }
 
 /* Whatever is held, some of it until after the end. */
 static void begin_end(aul_crash_run *run) {
     drop_follower(run);
-    run->logged_count = 0;
+    run->life.logged_count = 0;
     aul_crash_check_held(run);
     if (aul_random_chance(&run->random, 50)) aul_crash_let_go(run);
 }
@@ -289,14 +291,15 @@ static void begin_end(aul_crash_run *run) {
 /* After a fault: what is durable can still be read, and no more is shown. The same machine goes
  * on. */
 static void end_faulty_session(aul_crash_run *run) {
-    if (run->store->log.failed && aul_visible_lsn(run->store) != aul_durable_lsn(run->store))
+    if (run->life.store->log.failed &&
+        aul_visible_lsn(run->life.store) != aul_durable_lsn(run->life.store))
         aul_crash_wrong(run, "after a failure LSN %llu is shown, %llu is durable",
-                        (unsigned long long)aul_visible_lsn(run->store),
-                        (unsigned long long)aul_durable_lsn(run->store));
+                        (unsigned long long)aul_visible_lsn(run->life.store),
+                        (unsigned long long)aul_durable_lsn(run->life.store));
     look(run);
-    if (run->store && aul_random_chance(&run->random, 50))
+    if (run->life.store && aul_random_chance(&run->random, 50))
         aul_crash_close_session(run);
-    else if (run->store)
+    else if (run->life.store)
         drop_session(run);
     mend(run);
 }
@@ -362,20 +365,20 @@ static shape choose_shape(aul_crash_run *run) {
                      : kind < 85 ? no_memory
                                  : 0;
     if (kind >= 93) like.worse = lie;
-    run->lies = kind >= 93;
+    run->life.lies = kind >= 93;
     return like;
 }
 
 /* Others leave room for a segment, or for next to nothing. */
 static void fill_disk(aul_crash_run *run, bool segment) {
     u64 room = aul_random_below(&run->random, AUL_SEGMENT_BYTES_LEAST / 4);
-    run->full = true;
-    aul_simdisk_limit(run->disk, segment ? room + AUL_SEGMENT_BYTES : room);
+    run->life.full = true;
+    aul_simdisk_limit(run->life.disk, segment ? room + AUL_SEGMENT_BYTES : room);
 }
 
 /* What was logged where there was room is sealed where there is none. */
 static void keep_on_full_disk(aul_crash_run *run) {
-    run->op = AUL_OP_KEEP;
+    run->life.op = AUL_OP_KEEP;
     fill_disk(run, false);
     aul_crash_keep(run);
 }
@@ -387,30 +390,30 @@ static void make_worse(aul_crash_run *run, const shape *like, bool lies) {
         return;
     }
     if (aul_random_chance(&run->random, 50)) { /* what may be lost is shown, and held */
-        run->op = AUL_OP_COMMIT_OS;
+        run->life.op = AUL_OP_COMMIT_OS;
         aul_crash_commit(run, 100, AUL_DURABILITY_OS, 0);
         aul_crash_hold(run);
     }
     run->fault = like->worse(&run->random);
-    aul_simdisk_inject(run->disk, &run->fault);
-    run->faulty = true;
-    run->lies = lies;
+    aul_simdisk_inject(run->life.disk, &run->fault);
+    run->life.faulty = true;
+    run->life.lies = lies;
 }
 
 static void run_steps(aul_crash_run *run) {
     shape like = choose_shape(run);
-    bool lies = run->lies;
-    run->lies = false; /* not yet */
+    bool lies = run->life.lies;
+    run->life.lies = false; /* not yet */
     if (!aul_crash_open_session(run)) return;
     for (u64 i = 0; i < run->steps && !run->failed; i++) {
-        if (i >= like.worse_after && !run->faulty) make_worse(run, &like, lies);
+        if (i >= like.worse_after && !run->life.faulty) make_worse(run, &like, lies);
         step(run, &like);
-        if (run->full && !run->failed) keep_on_full_disk(run);
+        if (run->life.full && !run->failed) keep_on_full_disk(run);
         aul_crash_between(run);
         if (run->failed) break;
-        bool ended = run->store->log.failed;
+        bool ended = run->life.store->log.failed;
         if (!ended && !aul_random_chance(&run->random, 6)) continue;
-        if (run->lies) break; /* the images have told what there is to tell */
+        if (run->life.lies) break; /* the images have told what there is to tell */
         begin_end(run);
         if (aul_crash_struck(run))
             end_faulty_session(run);
@@ -425,20 +428,20 @@ static void run_steps(aul_crash_run *run) {
 
 bool aul_crash_program(aul_crash_run *run) {
     run->random.state = aul_mix(run->seed);
-    run->disk = aul_simdisk_new(aul_random_next(&run->random));
-    aul_model_init(&run->model);
-    aul_simdisk_observe(run->disk, aul_crash_observe, run);
+    run->life.disk = aul_simdisk_new(aul_random_next(&run->random));
+    aul_model_init(&run->life.model);
+    aul_simdisk_observe(run->life.disk, aul_crash_observe, run);
     run_steps(run);
-    aul_simdisk_observe(run->disk, NULL, NULL);
+    aul_simdisk_observe(run->life.disk, NULL, NULL);
     drop_follower(run);
-    aul_free(run->store);
+    aul_free(run->life.store);
     aul_crash_let_go(run);
-    run->trace = aul_mix(run->trace + aul_simdisk_trace(run->disk));
-    if (!run->failed && aul_simdisk_leaks(run->disk))
+    run->trace = aul_mix(run->trace + aul_simdisk_trace(run->life.disk));
+    if (!run->failed && aul_simdisk_leaks(run->life.disk))
         aul_crash_wrong(run, "%llu files or pieces of memory are left",
-                        (unsigned long long)aul_simdisk_leaks(run->disk));
-    aul_simdisk_free(run->disk);
-    aul_model_free(&run->model);
+                        (unsigned long long)aul_simdisk_leaks(run->life.disk));
+    aul_simdisk_free(run->life.disk);
+    aul_model_free(&run->life.model);
     aul_model_forget_pages(0);
     free(run->seen);
     return !run->failed;

@@ -25,7 +25,8 @@ static int look(aul_crash_run *run, aul_simdisk *image) {
     aul_store *store = NULL;
     aul_model now;
     aul_error error = {0};
-    int status = aul_crash_open_damaged(run, image, &run->model, 0, true, &store, &now, &error);
+    int status =
+        aul_crash_open_damaged(run, image, &run->life.model, 0, true, &store, &now, &error);
     if (status) return status;
     aul_crash_check_view(run, store, NULL, aul_crash_shown(store, &now, aul_visible_lsn(store)),
                          true);
@@ -39,8 +40,9 @@ static flips_outcome examine(aul_crash_run *run, const flips_volume *volume) {
     aul_error first = {0};
     run->excused = 0;
     bool every_page = aul_random_chance(&run->random, EVERY_PAGE_PERCENT);
-    if (!aul_crash_check_all(run, run->store, &run->model, every_page, true)) return FLIPS_READ;
-    u64 failures = run->excused, problems = aul_crash_problems(run, run->store, &first);
+    if (!aul_crash_check_all(run, run->life.store, &run->life.model, every_page, true))
+        return FLIPS_READ;
+    u64 failures = run->excused, problems = aul_crash_problems(run, run->life.store, &first);
     if (problems && !first.file[0])
         aul_crash_wrong(run, "verify tells damage without a place: %s", first.text);
     if (failures && !problems && !run->failed)
@@ -48,15 +50,15 @@ static flips_outcome examine(aul_crash_run *run, const flips_volume *volume) {
                         (unsigned long long)failures);
     if (failures) return FLIPS_READ;
     if (problems) return FLIPS_VERIFIED;
-    return run->store->info.last_lsn < volume->end ? FLIPS_TORN : FLIPS_HARMLESS;
+    return run->life.store->info.last_lsn < volume->end ? FLIPS_TORN : FLIPS_HARMLESS;
 }
 
 /* Nothing is to be found: then all goes on. */
 static void go_on(aul_crash_run *run) {
     aul_crash_use(run);
     if (!run->failed) aul_crash_close_and_look(run);
-    if (!run->failed && aul_crash_check_all(run, run->store, &run->model, false, false))
-        aul_crash_verify(run, run->store);
+    if (!run->failed && aul_crash_check_all(run, run->life.store, &run->life.model, false, false))
+        aul_crash_verify(run, run->life.store);
 }
 
 /* The damaged file is the one that is named. One that is missing may be known to nobody: then it is
@@ -72,24 +74,24 @@ static void check_place(aul_crash_run *run, const flips_volume *volume, const fl
 static flips_outcome open_and_examine(aul_crash_run *run, const flips_volume *volume,
                                       const flips_damage *damage) {
     aul_error error = {0};
-    aul_model now, whole = run->model;
-    u64 before = aul_simdisk_hash(run->disk);
-    u64 witnessed = aul_min(whole.required, aul_crash_witnessed(run->disk, &whole));
-    int status =
-        aul_crash_open_damaged(run, run->disk, &whole, witnessed, false, &run->store, &now, &error);
+    aul_model now, whole = run->life.model;
+    u64 before = aul_simdisk_hash(run->life.disk);
+    u64 witnessed = aul_min(whole.required, aul_crash_witnessed(run->life.disk, &whole));
+    int status = aul_crash_open_damaged(run, run->life.disk, &whole, witnessed, false,
+                                        &run->life.store, &now, &error);
     if (status) {
-        if (aul_simdisk_hash(run->disk) != before)
+        if (aul_simdisk_hash(run->life.disk) != before)
             aul_crash_wrong(run, "an open that is refused changes the disk: %s", error.text);
         if (!run->failed) check_place(run, volume, damage, &error);
         return FLIPS_REFUSED;
     }
-    run->model = now;
+    run->life.model = now;
     flips_outcome outcome = FLIPS_HARMLESS;
     if (!run->failed) outcome = examine(run, volume);
     if (!run->failed && outcome >= FLIPS_TORN) go_on(run);
-    aul_free(run->store);
-    aul_model_free(&run->model);
-    run->model = whole;
+    aul_free(run->life.store);
+    aul_model_free(&run->life.model);
+    run->life.model = whole;
     return outcome;
 }
 
@@ -111,12 +113,12 @@ bool flips_check(const flips_volume *volume, u64 seed, u64 number, flips_counts 
     run->seed = seed;
     run->counts = &counts->crash;
     run->random.state = aul_mix(aul_mix(seed) + number);
-    run->model = volume->model;
-    run->in_boundary = true;
-    run->disk = aul_simdisk_cut(volume->disk, AUL_CUT_KILL, run->random.state);
+    run->life.model = volume->model;
+    run->life.in_boundary = true;
+    run->life.disk = aul_simdisk_cut(volume->disk, AUL_CUT_KILL, run->random.state);
     flips_damage_tell(volume, &damage, run->where[0], sizeof run->where[0]);
-    if (flips_damage_do(volume, &damage, run->disk)) {
-        int status = look(run, run->disk);
+    if (flips_damage_do(volume, &damage, run->life.disk)) {
+        int status = look(run, run->life.disk);
         flips_outcome outcome = FLIPS_HARMLESS;
         if (!run->failed) outcome = open_and_examine(run, volume, &damage);
         if (status && outcome != FLIPS_REFUSED && !run->failed)
@@ -126,12 +128,12 @@ bool flips_check(const flips_volume *volume, u64 seed, u64 number, flips_counts 
         atomic_fetch_add_explicit(
             &counts->outcomes[volume->clean][row_of(volume, &damage)][outcome], 1,
             memory_order_relaxed);
-        if (!run->failed && aul_simdisk_leaks(run->disk))
+        if (!run->failed && aul_simdisk_leaks(run->life.disk))
             aul_crash_wrong(run, "%llu files or pieces of memory are left",
-                            (unsigned long long)aul_simdisk_leaks(run->disk));
+                            (unsigned long long)aul_simdisk_leaks(run->life.disk));
     }
     bool right = !run->failed;
-    aul_simdisk_free(run->disk);
+    aul_simdisk_free(run->life.disk);
     aul_model_forget_pages(pages);
     free(run);
     return right;

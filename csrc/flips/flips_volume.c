@@ -39,19 +39,20 @@ static void catch (void *argument, aul_sim_call call, const char *path) {
     build *b = argument;
     bool wanted = call == b->call && !strstr(path, "spare");
     if (!wanted || b->caught) return;
-    b->caught = aul_simdisk_cut(b->run.disk, AUL_CUT_ALL, 1);
-    aul_model_copy(&b->run.model, &b->caught_model);
-    b->caught_model.required = aul_max(b->run.model.required, aul_durable_lsn(b->run.store));
+    b->caught = aul_simdisk_cut(b->run.life.disk, AUL_CUT_ALL, 1);
+    aul_model_copy(&b->run.life.model, &b->caught_model);
+    b->caught_model.required =
+        aul_max(b->run.life.model.required, aul_durable_lsn(b->run.life.store));
     b->caught_model.visible = b->caught_model.required;
-    b->caught_model.issued = b->run.store->log.next_lsn - 1;
+    b->caught_model.issued = b->run.life.store->log.next_lsn - 1;
 }
 
 /* While the background thread does what it has to, until it has made the call. */
 static void keep_and_catch(build *b, aul_sim_call call) {
     b->call = call;
-    aul_simdisk_observe(b->run.disk, catch, b);
+    aul_simdisk_observe(b->run.life.disk, catch, b);
     for (int tries = 0; tries < 10 && !b->caught; tries++) aul_crash_keep(&b->run);
-    aul_simdisk_observe(b->run.disk, NULL, NULL);
+    aul_simdisk_observe(b->run.life.disk, NULL, NULL);
     if (!b->caught) aul_crash_wrong(&b->run, "the background thread has nothing to do");
 }
 
@@ -130,23 +131,23 @@ static bool run_recipe(flips_volume *volume, const char *operations, u64 seed,
     run->seed = seed;
     run->counts = counts;
     run->random.state = aul_mix(seed);
-    run->in_boundary = true; /* no crashes but those of the recipe */
-    run->disk = aul_simdisk_new(aul_random_next(&run->random));
+    run->life.in_boundary = true; /* no crashes but those of the recipe */
+    run->life.disk = aul_simdisk_new(aul_random_next(&run->random));
     snprintf(run->where[0], sizeof run->where[0], "the making of the volume \"%s\"", volume->name);
-    aul_model_init(&run->model);
+    aul_model_init(&run->life.model);
     for (const char *at = operations; *at && !run->failed; at++) {
         operate(b, *at);
-        if (*at != ' ') note_older(volume, run->disk);
+        if (*at != ' ') note_older(volume, run->life.disk);
     }
-    volume->clean = !run->store;
-    if (run->store && !b->caught && !run->failed) aul_crash_end_session(run, AUL_CUT_ALL);
-    aul_free(run->store);
-    volume->disk = b->caught ? b->caught : run->disk;
-    volume->model = b->caught ? b->caught_model : run->model;
+    volume->clean = !run->life.store;
+    if (run->life.store && !b->caught && !run->failed) aul_crash_end_session(run, AUL_CUT_ALL);
+    aul_free(run->life.store);
+    volume->disk = b->caught ? b->caught : run->life.disk;
+    volume->model = b->caught ? b->caught_model : run->life.model;
     aul_simdisk_observe(volume->disk, NULL, NULL);
     if (b->caught) {
-        aul_simdisk_free(run->disk);
-        aul_model_free(&run->model);
+        aul_simdisk_free(run->life.disk);
+        aul_model_free(&run->life.model);
     }
     bool right = !run->failed;
     free(b);
