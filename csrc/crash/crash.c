@@ -6,7 +6,7 @@
  * Program number i has the seed SEED + i, and is the same whatever the number of processes, so
  * `--seed N --programs 1` repeats it. Each process takes the next program when it has done one.
  * The first violation ends the campaign, with exit status 1; so do fewer images than were asked
- * for, and a kind of call before which the power was never cut. */
+ * for, or lives of any kind of cut's, and a kind of call before which the power was never cut. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +19,7 @@
 /* Of one program, the processor's and all: it hangs. */
 #define PROGRAM_CPU_SECONDS_MAX 120
 #define PROGRAM_SECONDS_MAX 900
+#define OF_EACH_CUT 10 /* of so many images that were asked for, one life at least */
 
 typedef struct {
     u64 seconds, programs, steps, seed, jobs, least, bug;
@@ -122,10 +123,27 @@ static void report(const options *chosen, double seconds) {
            (unsigned long long)chosen->jobs, seconds, chosen->commit);
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
         printf("%12llu %s\n", (unsigned long long)figures[i].value, figures[i].name);
+    for (int cut = 0; cut < AUL_CUTS; cut++)
+        printf("%12llu lives after a cut: %s\n", (unsigned long long)c->lived[cut],
+               aul_sim_cut_name((aul_sim_cut)cut));
     printf("%12.0f images/s, %.0f distinct images/s\n", (double)c->images / seconds,
            (double)c->distinct / seconds);
     printf("trace %016llx\n", (unsigned long long)c->trace);
     if (chosen->coverage) aul_crash_print_coverage(c->hits);
+}
+
+/* So many images, and enough of what each kind of cut leaves. */
+static bool is_enough(const options *chosen) {
+    const aul_crash_counts *c = &all->counts;
+    bool enough = c->distinct >= chosen->least;
+    if (!enough) fprintf(stderr, "crash: fewer distinct images than were asked for\n");
+    for (int cut = 0; cut < AUL_CUTS; cut++) {
+        if (c->lived[cut] >= chosen->least / OF_EACH_CUT) continue;
+        enough = false;
+        fprintf(stderr, "crash: only %llu lives after a cut: %s\n",
+                (unsigned long long)c->lived[cut], aul_sim_cut_name((aul_sim_cut)cut));
+    }
+    return enough;
 }
 
 int main(int count, char **arguments) {
@@ -150,8 +168,7 @@ int main(int count, char **arguments) {
     chosen.end = chosen.seconds ? begin + (double)chosen.seconds : 1e300;
     bool well = aul_jobs_run(aul_max(1, chosen.jobs), work, failed, &chosen);
     report(&chosen, aul_jobs_now() - begin);
-    bool enough = all->counts.distinct >= chosen.least;
-    if (!enough) fprintf(stderr, "crash: fewer distinct images than were asked for\n");
+    bool enough = is_enough(&chosen);
     size_t holes = chosen.coverage || chosen.least ? aul_crash_print_holes(all->counts.hits) : 0;
     if (holes) fprintf(stderr, "crash: no power cut before %zu kinds of call\n", holes);
     return well && enough && !holes ? 0 : 1;

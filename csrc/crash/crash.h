@@ -55,13 +55,22 @@ typedef enum {
     AUL_ONS
 } aul_crash_on;
 
+/* Where an image comes from: before which call what went. */
+typedef struct {
+    aul_crash_op op;
+    aul_sim_call call;
+    aul_crash_on on;
+    aul_sim_cut cut;
+} aul_crash_place;
+
 typedef _Atomic u64 aul_crash_hits[AUL_OPS][AUL_SIM_CALLS][AUL_ONS];
 
 typedef struct {
     _Atomic u64 programs, boundaries, images, distinct, recoveries, nested, exhausted,
         exhausted_twice, read_only, damaged, faulted, refused, commits, followers, held, lines,
         in_line, verified, violations, trace;
-    aul_crash_hits hits; /* images at this boundary */
+    aul_crash_hits hits; /* lives of images of this boundary */
+    _Atomic u64 lived[AUL_CUTS];
 } aul_crash_counts;
 
 /* crash_seen.c: a set of 64-bit hashes, of all processes that are made after it. False when it was
@@ -84,7 +93,7 @@ typedef struct {
 typedef struct {
     aul_simdisk *image;
     aul_model model; /* its states are the run's */
-    aul_sim_cut cut;
+    aul_crash_place place;
     char where[160];
 } aul_crash_later;
 
@@ -149,10 +158,9 @@ bool aul_crash_struck(const aul_crash_run *run);
 /* Whether a call may have failed with this status. */
 bool aul_crash_excused(const aul_crash_run *run, int status);
 
-/* A thread has synced and told other processes, and not this one's threads yet. */
-static inline bool aul_crash_told_first(const aul_crash_run *run) {
-    return aul_sim_thread_current() >= 0 && run->life.store && run->life.store->log.syncing;
-}
+/* Other processes may have been told of a sync, and this one's threads not yet: when another thread
+ * goes on in between, or when the word is whole before the last piece of it is written. */
+bool aul_crash_told_first(const aul_crash_run *run);
 
 /* crash_coverage.c */
 const char *aul_crash_op_name(aul_crash_op op);
@@ -197,7 +205,7 @@ void aul_crash_live_later(aul_crash_run *run);
 /* crash_image.c: recovers the image, and looks what became of `model`, a copy of which it is given.
  * Frees neither. */
 void aul_crash_live(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
-                    aul_sim_cut cut);
+                    const aul_crash_place *place);
 /* Takes what was recovered for the volume from now on: checks what must be there, and forgets what
  * is not. */
 bool aul_crash_accept(aul_crash_run *run, aul_store *store, aul_model *model);

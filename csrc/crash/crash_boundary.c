@@ -39,30 +39,33 @@ static aul_model present(const aul_crash_run *run, bool power_cut) {
 }
 
 static void begin_life(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
-                       aul_sim_cut cut) {
+                       const aul_crash_place *place) {
     if (run->life.lies)
         aul_crash_damage(run, image, model);
     else
-        aul_crash_live(run, image, model, cut);
+        aul_crash_live(run, image, model, place);
     aul_simdisk_free(image);
 }
 
 static void try_cut(aul_crash_run *run, aul_sim_cut cut, aul_sim_call call, const char *path) {
-    aul_crash_on on = classify(path);
+    aul_crash_place place = {run->life.op, call, classify(path), cut};
     aul_model now = present(run, cut != AUL_CUT_KILL);
     aul_simdisk *image = aul_simdisk_cut(run->life.disk, cut, aul_random_next(&run->random));
     snprintf(run->where[run->life.depth], sizeof run->where[run->life.depth],
              "operation %s, before the call %s of %s, cut: %s", aul_crash_op_name(run->life.op),
              aul_sim_call_name(call), path, aul_sim_cut_name(cut));
-    atomic_fetch_add_explicit(&run->counts->hits[run->life.op][call][on], 1, memory_order_relaxed);
+    if (run->life.store || place.on != AUL_ON_LOCK) {
+        begin_life(run, image, &now, &place);
+        return;
+    }
     /* The engine keeps its registry of volumes locked over the taking of the lock file, and no
-     * other can be opened meanwhile. */
-    if (run->life.store || on != AUL_ON_LOCK || run->later_count == AUL_CRASH_LATER_MAX) {
-        begin_life(run, image, &now, cut);
+     * other can be opened meanwhile. A write in small pieces makes more images than are kept. */
+    if (run->later_count == AUL_CRASH_LATER_MAX) {
+        aul_simdisk_free(image);
         return;
     }
     aul_crash_later *later = &run->later[run->later_count++];
-    *later = (aul_crash_later){.image = image, .model = now, .cut = cut};
+    *later = (aul_crash_later){.image = image, .model = now, .place = place};
     memcpy(later->where, run->where[run->life.depth], sizeof later->where);
 }
 
@@ -76,7 +79,7 @@ void aul_crash_live_later(aul_crash_run *run) {
         if (run->failed)
             aul_simdisk_free(later->image);
         else
-            begin_life(run, later->image, &later->model, later->cut);
+            begin_life(run, later->image, &later->model, &later->place);
         run->life.in_boundary = false;
     }
     run->later_count = run->life.later_first;

@@ -67,6 +67,22 @@ bool aul_crash_accept(aul_crash_run *run, aul_store *store, aul_model *model) {
     return true;
 }
 
+/* The word in the lock file survives the process, and tells all that was durable; unless it could
+ * not be written. It may tell more where the log ended before the thread that had synced came to
+ * say so. */
+static void compare_with_word(aul_crash_run *run, u64 visible, u64 shown, const aul_model *model) {
+    aul_store *store = run->life.store;
+    u64 durable = aul_durable_lsn(store);
+    bool told =
+        store->log.started && !(aul_crash_struck(run) && run->fault.calls & 1u << AUL_SIM_WRITE);
+    if (told && visible < durable)
+        aul_crash_wrong(run, "a reader shows LSN %llu, %llu was durable",
+                        (unsigned long long)visible, (unsigned long long)durable);
+    if (shown > model->required && !store->log.failed && !aul_crash_told_first(run))
+        aul_crash_wrong(run, "a reader shows LSN %llu of a dead writer, %llu was durable",
+                        (unsigned long long)shown, (unsigned long long)model->required);
+}
+
 /* A read-only open shows what is durable, and changes nothing. */
 static void look_first(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
                        aul_sim_cut cut) {
@@ -81,16 +97,8 @@ static void look_first(aul_crash_run *run, aul_simdisk *image, const aul_model *
         return;
     }
     u64 visible = aul_visible_lsn(store);
-    /* The word in the lock file survives the process, and tells all that was durable. */
-    u64 durable = run->life.store && cut == AUL_CUT_KILL ? aul_durable_lsn(run->life.store) : 0;
-    if (visible < durable && run->life.store->log.started)
-        aul_crash_wrong(run, "a reader shows LSN %llu, %llu was durable",
-                        (unsigned long long)visible, (unsigned long long)durable);
     const aul_model_state *shown = aul_crash_shown(store, model, visible);
-    bool knows = run->life.store && cut == AUL_CUT_KILL && !aul_crash_told_first(run);
-    if (knows && shown->lsn > model->required)
-        aul_crash_wrong(run, "a reader shows LSN %llu of a dead writer, %llu was durable",
-                        (unsigned long long)shown->lsn, (unsigned long long)model->required);
+    if (run->life.store && cut == AUL_CUT_KILL) compare_with_word(run, visible, shown->lsn, model);
     aul_crash_check_view(run, store, NULL, shown, false);
     aul_free(store);
     if (aul_simdisk_hash(image) != before)
@@ -250,14 +258,17 @@ static void end_life(aul_crash_run *run, const aul_crash_life *outer) {
 }
 
 void aul_crash_live(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
-                    aul_sim_cut cut) {
-    u64 hash = aul_simdisk_hash(image);
+                    const aul_crash_place *place) {
+    u64 hash = aul_simdisk_hash(image), promised = aul_mix(model->required) ^ model->visible;
     atomic_fetch_add_explicit(&run->counts->images, 1, memory_order_relaxed);
     if (aul_crash_is_new(hash))
         atomic_fetch_add_explicit(&run->counts->distinct, 1, memory_order_relaxed);
     run->trace = aul_mix(run->trace + hash);
-    if (!remember(run, aul_mix(hash ^ aul_mix(model->required)) + aul_mix(model->visible))) return;
-    try_variants(run, image, model, cut);
+    if (!remember(run, aul_mix(promised) + aul_simdisk_hash_fate(image))) return;
+    atomic_fetch_add_explicit(&run->counts->hits[place->op][place->call][place->on], 1,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&run->counts->lived[place->cut], 1, memory_order_relaxed);
+    try_variants(run, image, model, place->cut);
     if (run->failed) return;
     aul_crash_life outer = run->life;
     begin_life(run, image, model);

@@ -60,6 +60,12 @@ bool aul_crash_excused(const aul_crash_run *run, int status) {
     return aul_crash_struck(run) || (run->life.full && status == AUL_DISK_FULL);
 }
 
+bool aul_crash_told_first(const aul_crash_run *run) {
+    bool in_pieces = aul_crash_struck(run) && run->fault.what == AUL_FAULT_SHORT;
+    return run->life.store && run->life.store->log.syncing &&
+           (aul_sim_thread_current() >= 0 || in_pieces);
+}
+
 /* The disk does not fail any more, and has room. */
 static void mend(aul_crash_run *run) {
     aul_simdisk_inject(run->life.disk, &(aul_sim_fault){.at = 0});

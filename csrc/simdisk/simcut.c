@@ -128,14 +128,37 @@ static bool is_part(const char *path) {
     return strcmp(name, "/LOCK") != 0 && strcmp(name, "/RESERVE") != 0;
 }
 
+static u64 hash_name(const char *path) {
+    u64 hash = 1;
+    for (; *path; path++) hash = aul_mix(hash + (u8)*path);
+    return hash;
+}
+
 u64 aul_simdisk_hash(aul_simdisk *disk) {
     u64 hash = 1;
     for (size_t i = 0; i < disk->now.count; i++) {
         const aul_sim_entry *entry = &disk->now.items[i];
-        if (!is_part(entry->path)) continue;
-        u64 name = 1;
-        for (const char *c = entry->path; *c; c++) name = aul_mix(name + (u8)*c);
-        hash += aul_mix(name ^ aul_sim_file_hash(entry->file)); /* in whatever order */
+        if (is_part(entry->path)) /* in whatever order */
+            hash += aul_mix(hash_name(entry->path) ^ aul_sim_file_hash(entry->file));
+    }
+    return hash;
+}
+
+static u64 hash_names(const aul_sim_names *names) {
+    u64 hash = 1;
+    for (size_t i = 0; i < names->count; i++)
+        hash +=
+            aul_mix(hash_name(names->items[i].path) ^ aul_sim_file_hash_fate(names->items[i].file));
+    return hash;
+}
+
+u64 aul_simdisk_hash_fate(aul_simdisk *disk) {
+    u64 hash = hash_names(&disk->now);
+    if (disk->naming_count) hash = aul_mix(hash) + hash_names(&disk->durable);
+    for (size_t i = 0; i < disk->naming_count; i++) {
+        const aul_sim_naming *naming = &disk->namings[i];
+        hash = aul_mix(hash + naming->kind + hash_name(naming->path)) ^ hash_name(naming->to);
+        hash += aul_sim_file_hash_fate(naming->file);
     }
     return hash;
 }

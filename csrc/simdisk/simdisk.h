@@ -80,6 +80,9 @@ const char *aul_sim_cut_name(aul_sim_cut cut);
 aul_simdisk *aul_simdisk_cut(aul_simdisk *disk, aul_sim_cut cut, u64 seed);
 /* Of all that can be seen, but for LOCK and RESERVE, which are no part of a volume. */
 u64 aul_simdisk_hash(aul_simdisk *disk);
+/* Of all that may become of it, LOCK and RESERVE too: what is on the disk, what only the cache
+ * shows, and the changes between them. */
+u64 aul_simdisk_hash_fate(aul_simdisk *disk);
 u64 aul_simdisk_trace(const aul_simdisk *disk);
 
 /* Faults */

@@ -133,7 +133,7 @@ static aul_sim_change *add_change(aul_sim_file *file, aul_sim_change_kind kind, 
                                   u64 order) {
     size_t data = kind == AUL_CHANGE_SECTORS ? (size_t)size : 0;
     aul_sim_change *change = must(malloc(sizeof *change + data));
-    *change = (aul_sim_change){1, kind, order, start, size};
+    *change = (aul_sim_change){1, kind, order, start, size, 0};
     if (file->pending_count == file->pending_capacity) {
         file->pending_capacity = file->pending_capacity ? 2 * file->pending_capacity : 8;
         file->pending =
@@ -305,11 +305,27 @@ static u64 hash_block(aul_sim_block *block) {
     return block->hash = any ? hash | 1 : zeros;
 }
 
-u64 aul_sim_file_hash(aul_sim_file *file) {
-    u64 hash = aul_mix(file->cache.size + 1), blocks = file->cache.size / AUL_SIM_BLOCK + 1;
-    for (u64 i = 0; i < blocks; i++) {
-        aul_sim_block *block = i < file->cache.count ? file->cache.blocks[i] : NULL;
-        hash = aul_mix(hash + hash_block(block));
-    }
+static u64 hash_bytes(const aul_sim_bytes *bytes) {
+    u64 hash = aul_mix(bytes->size + 1), blocks = bytes->size / AUL_SIM_BLOCK + 1;
+    for (u64 i = 0; i < blocks; i++)
+        hash = aul_mix(hash + hash_block(i < bytes->count ? bytes->blocks[i] : NULL));
+    return hash;
+}
+
+static u64 hash_change(aul_sim_change *change) {
+    if (change->hash) return change->hash;
+    u64 hash = aul_mix(aul_mix(change->start + change->kind) ^ change->size);
+    u64 data = change->kind == AUL_CHANGE_SECTORS ? change->size : 0;
+    for (u64 i = 0; i < data; i += 8) hash = aul_mix(hash + get64(change->data + i));
+    return change->hash = hash | 1;
+}
+
+u64 aul_sim_file_hash(aul_sim_file *file) { return hash_bytes(&file->cache); }
+
+u64 aul_sim_file_hash_fate(aul_sim_file *file) {
+    u64 hash = hash_bytes(&file->cache) + 2 * file->forgotten + file->ever_synced;
+    if (file->pending_count || file->forgotten) hash = aul_mix(hash) + hash_bytes(&file->disk);
+    for (size_t i = 0; i < file->pending_count; i++)
+        hash = aul_mix(hash + hash_change(file->pending[i]));
     return hash;
 }

@@ -41,6 +41,7 @@ typedef struct {
     aul_sim_change_kind kind;
     u64 order;       /* among all changes of the disk */
     u64 start, size; /* of whole sectors; or the new size of the file */
+    u64 hash;        /* 0: not known */
     u8 data[];
 } aul_sim_change;
 
@@ -88,5 +89,7 @@ aul_sim_file *aul_sim_file_image(const aul_sim_file *file, const aul_sim_fate *f
 void aul_sim_file_damage(aul_sim_file *file, u64 offset, const u8 *with, size_t bytes);
 /* Of what the cache shows. */
 u64 aul_sim_file_hash(aul_sim_file *file);
+/* Of all that may become of the file: the cache, the disk, and what stands between them. */
+u64 aul_sim_file_hash_fate(aul_sim_file *file);
 
 #endif
