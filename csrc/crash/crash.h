@@ -148,6 +148,8 @@ bool aul_crash_wrong(aul_crash_run *run, const char *format, ...) AUL_PRINTF(2, 
 bool aul_crash_open_session(aul_crash_run *run);
 /* Time passes, and the background thread looks what there is to do. */
 void aul_crash_keep(aul_crash_run *run);
+/* What can be sealed is, after the background thread's work. */
+void aul_crash_check_sealed(aul_crash_run *run);
 /* The clean end. Returns whether it was one. */
 bool aul_crash_close_session(aul_crash_run *run);
 /* The process ends, or the power. What was there before ends with its disk. */

@@ -32,8 +32,7 @@ static aul_model present(const aul_crash_run *run, bool power_cut) {
     now.required = aul_max(now.required, durable);
     /* A sync may have failed, and the thread that asked for it not been told so far. */
     bool doubtful = store->log.failed || (aul_crash_struck(run) && run->fault.what == EIO);
-    now.visible = aul_max(now.visible, doubtful ? durable : visible);
-    if (power_cut) now.visible = now.required;
+    now.visible = doubtful || power_cut ? now.required : aul_max(now.visible, visible);
     now.issued = aul_max(now.issued, store->log.next_lsn - 1);
     return now;
 }

@@ -18,6 +18,19 @@ size_t aul_crash_begin_state(aul_crash_run *run, aul_commit_options *options) {
     return run->life.model.count - 1;
 }
 
+/* An acknowledged "os" commit survives the process, and is shown; unless the log has failed since,
+ * and so before it was durable: then it must not have been acknowledged. */
+static void note_os(aul_crash_run *run, u64 lsn) {
+    aul_store *store = run->life.store;
+    if (store->log.failed && aul_durable_lsn(store) < lsn)
+        aul_crash_wrong(run, "LSN %llu is acknowledged, the log has failed, %llu is durable",
+                        (unsigned long long)lsn, (unsigned long long)aul_durable_lsn(store));
+    if (aul_visible_lsn(store) < lsn)
+        aul_crash_wrong(run, "LSN %llu is acknowledged, %llu is visible", (unsigned long long)lsn,
+                        (unsigned long long)aul_visible_lsn(store));
+    run->life.model.visible = aul_max(run->life.model.visible, lsn);
+}
+
 /* What came of a commit that was expected to get `lsn`. */
 static void note_outcome(aul_crash_run *run, size_t at, u64 lsn, int status, u32 durability,
                          const aul_outcome *outcome, const aul_error *error) {
@@ -37,6 +50,7 @@ static void note_outcome(aul_crash_run *run, size_t at, u64 lsn, int status, u32
                             (unsigned long long)aul_durable_lsn(run->life.store));
         model->required = aul_max(model->required, lsn);
     }
+    if (status == AUL_OK && durability == AUL_DURABILITY_OS) note_os(run, lsn);
     if (status && !waits && outcome->logged && status != AUL_UNKNOWN)
         aul_crash_wrong(run, "LSN %llu is logged, and told as not committed: %d",
                         (unsigned long long)lsn, status);

@@ -201,7 +201,11 @@ static void recover(aul_crash_run *run) {
     if (!run->failed && aul_random_chance(random, USED)) aul_crash_use(run);
     run->life.op = AUL_OP_KEEP;
     if (!run->failed && aul_random_chance(random, KEPT)) {
+        bool full = aul_random_chance(random, 50);
+        if (full) aul_simdisk_limit(run->life.disk, 0);
         aul_keeper_work(run->life.store);
+        if (!run->life.store->log.failed) aul_crash_check_sealed(run);
+        if (full) aul_simdisk_limit(run->life.disk, UINT64_MAX);
         aul_crash_check(run, run->life.store, &run->life.model, false);
     }
     if (!run->failed && aul_random_chance(random, CLOSED)) aul_crash_close_and_look(run);

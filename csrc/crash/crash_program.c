@@ -101,8 +101,10 @@ static void look(aul_crash_run *run) {
     run->life.in_boundary = in_boundary;
 }
 
-/* Sealing needs no room that was not secured before: a full disk keeps no segment from it. */
-static void check_sealed(aul_crash_run *run) {
+/* Sealing needs no room that was not secured before: a full disk keeps no segment from it. But
+ * where the end of a session was unclean, its segments may have lost what was secured for them; not
+ * the one that this session's recovery has made for the tail. */
+void aul_crash_check_sealed(aul_crash_run *run) {
     aul_store *store = run->life.store;
     aul_segment_list *list = aul_page_index_list(&store->index);
     for (size_t i = 0; i < list->count; i++) {
@@ -110,7 +112,7 @@ static void check_sealed(aul_crash_run *run) {
         if (atomic_load(&segment->sealed)) continue;
         bool full = segment->next && segment != store->log.sync_head &&
                     atomic_load(&segment->last_lsn) <= aul_durable_lsn(store);
-        if (full && !segment->bounded)
+        if (segment->bounded ? segment->epoch == store->epoch : full)
             aul_crash_wrong(run, "%s is full and durable, and not sealed", segment->name);
         break;
     }
@@ -129,7 +131,7 @@ void aul_crash_keep(aul_crash_run *run) {
     if (log->failed && !aul_crash_struck(run))
         aul_crash_wrong(run, "the background thread has ended the log: errno %d",
                         log->failed_errno);
-    if (!log->failed && !aul_crash_struck(run)) check_sealed(run);
+    if (!log->failed && !aul_crash_struck(run)) aul_crash_check_sealed(run);
     if (waits && !log->failed && aul_durable_lsn(run->life.store) < written)
         aul_crash_wrong(run, "LSN %llu was written more than a second ago, %llu is durable",
                         (unsigned long long)written,
@@ -255,7 +257,7 @@ static void leave(aul_crash_run *run, bool power_cut) {
     model->required = aul_max(model->required, durable);
     model->visible = store->log.failed || power_cut
                          ? model->required
-                         : aul_max(model->required, aul_visible_lsn(store));
+                         : aul_max(model->visible, aul_visible_lsn(store));
     model->issued = aul_max(model->issued, store->log.next_lsn - 1);
 }
 
