@@ -7,6 +7,9 @@
 
 #define THREAD_GIVES_WAY 50 /* of 100 */
 #define SYNC_TURNS 8
+/* So many times as often: */
+#define READER 20
+#define RENAMING 6
 #define SPARE_WRITES 16 /* one of them is looked at */
 
 /* How often a boundary is looked at, in 1,000, by depth: at depth 0 every one. */
@@ -108,6 +111,12 @@ static void look_beside(aul_crash_run *run) {
     aul_free(reader);
 }
 
+/* A recovery has put its manifest in its place, perhaps only in the cache: whoever comes now
+ * believes it. */
+static bool is_renaming(const aul_crash_run *run, aul_sim_call call) {
+    return run->life.op == AUL_OP_RECOVER && call == AUL_SIM_SYNC_DIRECTORY;
+}
+
 static void at_boundary(aul_crash_run *run, aul_sim_call call, const char *path) {
     static const aul_sim_cut cuts[] = {AUL_CUT_NONE,   AUL_CUT_ALL,     AUL_CUT_PREFIX,
                                        AUL_CUT_SUBSET, AUL_CUT_GARBAGE, AUL_CUT_KILL};
@@ -115,7 +124,9 @@ static void at_boundary(aul_crash_run *run, aul_sim_call call, const char *path)
     u32 depth = run->life.depth;
     atomic_fetch_add_explicit(&run->counts->boundaries, depth == 0, memory_order_relaxed);
     if (depth > 0) {
-        try_cut(run, (aul_sim_cut)aul_random_below(&run->random, AUL_CUTS), call, path);
+        aul_sim_cut cut = (aul_sim_cut)aul_random_below(&run->random, AUL_CUTS);
+        if (is_renaming(run, call) && aul_random_chance(&run->random, 50)) cut = AUL_CUT_KILL;
+        try_cut(run, cut, call, path);
         return;
     }
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts && !run->failed; i++)
@@ -132,7 +143,9 @@ static bool is_looked_at(aul_crash_run *run, aul_sim_call call, const char *path
     bool dull = call == AUL_SIM_WRITE && classify(path) == AUL_ON_SPARE;
     if (dull && aul_random_below(&run->random, SPARE_WRITES) != 0) return false;
     if (run->life.depth && run->life.depth <= run->life.every) return true;
-    return aul_random_below(&run->random, 1000) < attention[run->life.depth];
+    u32 times = run->life.op == AUL_OP_READ_ONLY ? READER : 1; /* it makes a call or two */
+    if (is_renaming(run, call)) times = RENAMING;
+    return aul_random_below(&run->random, 1000) < times * attention[run->life.depth];
 }
 
 void aul_crash_observe(void *argument, aul_sim_call call, const char *path) {

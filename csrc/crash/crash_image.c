@@ -6,7 +6,9 @@
 #include "crash.h"
 
 /* Of 100 images: */
-#define READ_ONLY_FIRST 8
+#define READ_ONLY_FIRST 6
+#define READ_ONLY_AFTER_KILL 12
+#define READ_ONLY_OF_CACHED 50 /* names that may be in the cache only */
 #define DAMAGED 5
 #define FAILING 5
 #define VERIFIED 4
@@ -83,26 +85,79 @@ static void compare_with_word(aul_crash_run *run, u64 visible, u64 shown, const 
                         (unsigned long long)shown, (unsigned long long)model->required);
 }
 
-/* A read-only open shows what is durable, and changes nothing. */
-static void look_first(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
-                       aul_sim_cut cut) {
-    aul_store *store;
+/* Down to which depth each call of this image's recovery is crashed at, of a few images. */
+static u32 choose_every(aul_crash_run *run) {
+    if (aul_random_below(&run->random, EVERY_CALL) != 0) return 0;
+    atomic_fetch_add_explicit(&run->counts->exhausted, 1, memory_order_relaxed);
+    if (aul_random_below(&run->random, EVERY_CALL_TWICE) != 0) return 1;
+    atomic_fetch_add_explicit(&run->counts->exhausted_twice, 1, memory_order_relaxed);
+    return 2;
+}
+
+/* The image's life is this run's for a while. */
+static void begin_life(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
+                       aul_crash_op op, u32 every) {
+    u32 depth = run->life.depth + 1;
+    run->life = (aul_crash_life){.disk = image,
+                                 .op = op,
+                                 .in_boundary = depth >= AUL_CRASH_DEPTH_MAX,
+                                 .depth = depth,
+                                 .every = every,
+                                 .later_first = run->later_count};
+    aul_model_copy(model, &run->life.model);
+    run->where[depth][0] = 0;
+    aul_simdisk_observe(image, aul_crash_observe, run);
+}
+
+static void end_life(aul_crash_run *run, const aul_crash_life *outer) {
+    aul_simdisk *image = run->life.disk;
+    aul_simdisk_observe(image, NULL, NULL);
+    aul_free(run->life.store);
+    run->trace = aul_mix(run->trace + aul_simdisk_trace(image));
+    if (!run->failed && aul_simdisk_leaks(image))
+        aul_crash_wrong(run, "%llu files or pieces of memory are left",
+                        (unsigned long long)aul_simdisk_leaks(image));
+    aul_model_free(&run->life.model);
+    run->life = *outer;
+}
+
+/* A read-only open, as another process: *visible is what it calls so, the result the commit that it
+ * shows. */
+static u64 look_at(aul_crash_run *run, aul_store **reader, u64 *visible) {
+    const aul_model *model = &run->life.model;
     aul_error error = {0};
-    u64 before = aul_simdisk_hash(image);
-    int status = aul_crash_open(run, image, 1, true, &store, &error);
+    *visible = 0;
+    int status = aul_crash_open(run, run->life.disk, 1, true, reader, &error);
     atomic_fetch_add(&run->counts->read_only, 1);
-    if (status == AUL_NOT_A_VOLUME && model->required == 0) return;
+    if (status == AUL_NOT_A_VOLUME && model->required == 0) return 0;
     if (status) {
         aul_crash_wrong(run, "a read-only open: %d %s", status, error.text);
-        return;
+        return 0;
     }
-    u64 visible = aul_visible_lsn(store);
-    const aul_model_state *shown = aul_crash_shown(store, model, visible);
-    if (run->life.store && cut == AUL_CUT_KILL) compare_with_word(run, visible, shown->lsn, model);
-    aul_crash_check_view(run, store, NULL, shown, false);
-    aul_free(store);
+    *visible = aul_visible_lsn(*reader);
+    const aul_model_state *shown = aul_crash_shown(*reader, model, *visible);
+    aul_crash_check_view(run, *reader, NULL, shown, false);
+    return shown->lsn;
+}
+
+/* A process that only reads looks at the image, and changes nothing. The power goes while it does,
+ * and after it: what it has shown stays. Returns that. */
+static u64 look_first(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
+                      aul_sim_cut cut) {
+    aul_store *reader = NULL;
+    aul_crash_life outer = run->life;
+    u64 before = aul_simdisk_hash(image), visible;
+    begin_life(run, image, model, AUL_OP_READ_ONLY, outer.every);
+    u64 shown = look_at(run, &reader, &visible);
+    run->life.model.required = aul_max(model->required, shown);
+    run->life.model.visible = aul_max(model->visible, shown);
+    aul_crash_between(run);
+    aul_free(reader);
+    end_life(run, &outer);
+    if (outer.store && cut == AUL_CUT_KILL) compare_with_word(run, visible, shown, model);
     if (aul_simdisk_hash(image) != before)
         aul_crash_wrong(run, "a read-only open changed the disk");
+    return shown;
 }
 
 /* The machine crashes again at once: another recovery changes no page and no commit. */
@@ -211,12 +266,17 @@ static void recover(aul_crash_run *run) {
     if (!run->failed && aul_random_chance(random, CLOSED)) aul_crash_close_and_look(run);
 }
 
-/* What else can be done with an image than to recover it. */
-static void try_variants(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
-                         aul_sim_cut cut) {
+/* What else can be done with an image than to recover it. Returns the LSN that somebody has been
+ * shown. */
+static u64 try_variants(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
+                        const aul_crash_place *place) {
     aul_random *random = &run->random;
+    aul_sim_cut cut = place->cut;
     bool whole = cut == AUL_CUT_KILL || cut == AUL_CUT_ALL;
-    if (aul_random_chance(random, READ_ONLY_FIRST)) look_first(run, image, model, cut);
+    u64 shown = 0;
+    u32 percent = cut == AUL_CUT_KILL ? READ_ONLY_AFTER_KILL : READ_ONLY_FIRST;
+    if (cut == AUL_CUT_KILL && place->call == AUL_SIM_SYNC_DIRECTORY) percent = READ_ONLY_OF_CACHED;
+    if (aul_random_chance(random, percent)) shown = look_first(run, image, model, cut);
     if (!run->failed && whole && aul_random_chance(random, 2 * DAMAGED)) {
         aul_simdisk *copy = aul_simdisk_cut(image, AUL_CUT_KILL, aul_random_next(random));
         aul_crash_damage(run, copy, model);
@@ -224,41 +284,7 @@ static void try_variants(aul_crash_run *run, aul_simdisk *image, const aul_model
     }
     if (!run->failed && aul_random_chance(random, FAILING))
         aul_crash_fail_recovery(run, image, model);
-}
-
-/* Down to which depth each call of this image's recovery is crashed at, of a few images. */
-static u32 choose_every(aul_crash_run *run) {
-    if (aul_random_below(&run->random, EVERY_CALL) != 0) return 0;
-    atomic_fetch_add_explicit(&run->counts->exhausted, 1, memory_order_relaxed);
-    if (aul_random_below(&run->random, EVERY_CALL_TWICE) != 0) return 1;
-    atomic_fetch_add_explicit(&run->counts->exhausted_twice, 1, memory_order_relaxed);
-    return 2;
-}
-
-/* The image's life is this run's for a while. */
-static void begin_life(aul_crash_run *run, aul_simdisk *image, const aul_model *model) {
-    u32 depth = run->life.depth + 1, every = run->life.every;
-    run->life = (aul_crash_life){.disk = image,
-                                 .op = AUL_OP_RECOVER,
-                                 .in_boundary = depth >= AUL_CRASH_DEPTH_MAX,
-                                 .depth = depth,
-                                 .every = depth > 1 ? every : choose_every(run),
-                                 .later_first = run->later_count};
-    aul_model_copy(model, &run->life.model);
-    run->where[depth][0] = 0;
-    aul_simdisk_observe(image, aul_crash_observe, run);
-}
-
-static void end_life(aul_crash_run *run, const aul_crash_life *outer) {
-    aul_simdisk *image = run->life.disk;
-    aul_simdisk_observe(image, NULL, NULL);
-    aul_free(run->life.store);
-    run->trace = aul_mix(run->trace + aul_simdisk_trace(image));
-    if (!run->failed && aul_simdisk_leaks(image))
-        aul_crash_wrong(run, "%llu files or pieces of memory are left",
-                        (unsigned long long)aul_simdisk_leaks(image));
-    aul_model_free(&run->life.model);
-    run->life = *outer;
+    return shown;
 }
 
 void aul_crash_live(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
@@ -272,10 +298,12 @@ void aul_crash_live(aul_crash_run *run, aul_simdisk *image, const aul_model *mod
     atomic_fetch_add_explicit(&run->counts->hits[place->op][place->call][place->on], 1,
                               memory_order_relaxed);
     atomic_fetch_add_explicit(&run->counts->lived[place->cut], 1, memory_order_relaxed);
-    try_variants(run, image, model, place->cut);
+    u64 shown = try_variants(run, image, model, place);
     if (run->failed) return;
     aul_crash_life outer = run->life;
-    begin_life(run, image, model);
+    begin_life(run, image, model, AUL_OP_RECOVER, outer.depth ? outer.every : choose_every(run));
+    run->life.model.required = aul_max(model->required, shown);
+    run->life.model.visible = aul_max(model->visible, shown);
     recover(run);
     end_life(run, &outer);
 }
