@@ -44,6 +44,17 @@ static bool remember(aul_crash_run *run, u64 key) {
     return true;
 }
 
+/* What an open tells of what it has cut: it begins behind the last commit, and is of some size. */
+static bool check_report(aul_crash_run *run, const aul_store *store) {
+    const aul_store_info *info = &store->info;
+    bool right = info->cut_bytes ? info->cut_lsn == info->last_lsn + 1 : !info->cut_lsn;
+    if (info->was_clean) right &= !info->cut_bytes;
+    return right ||
+           aul_crash_wrong(run, "LSN %llu is told as cut, with %llu bytes, behind %llu",
+                           (unsigned long long)info->cut_lsn, (unsigned long long)info->cut_bytes,
+                           (unsigned long long)info->last_lsn);
+}
+
 bool aul_crash_accept(aul_crash_run *run, aul_store *store, aul_model *model) {
     const aul_history *history = &store->manifest.history;
     u64 last = store->info.last_lsn;
@@ -60,6 +71,7 @@ bool aul_crash_accept(aul_crash_run *run, aul_store *store, aul_model *model) {
                                (unsigned long long)aul_model_at(model, required)->lsn);
     aul_model_cut(model, kept);
     if (store->read_only) return true;
+    if (!check_report(run, store)) return false;
     if (store->log.next_lsn <= model->issued)
         return aul_crash_wrong(run, "LSN %llu would be given again, up to %llu are",
                                (unsigned long long)store->log.next_lsn,

@@ -38,6 +38,20 @@ bool aul_crash_wrong(aul_crash_run *run, const char *format, ...) {
     return false;
 }
 
+/* An open that may write leaves no segment's file that is no part of the log. */
+static void check_files(aul_crash_run *run, const aul_simdisk *disk, const aul_store *store) {
+    const aul_segment_list *list = store->index.list;
+    const char *path;
+    u64 size;
+    for (size_t i = 0; (path = aul_simdisk_name(disk, i, &size)); i++) {
+        const char *name = strrchr(path, '/') + 1;
+        size_t at = 0;
+        while (at < list->count && strcmp(list->items[at]->name, name) != 0) at++;
+        if (strstr(name, ".log") && at == list->count)
+            aul_crash_wrong(run, "%s is left, and no part of the log", name);
+    }
+}
+
 int aul_crash_open(aul_crash_run *run, aul_simdisk *disk, u32 process, bool read_only,
                    aul_store **store, aul_error *error) {
     aul_disk table = aul_simdisk_table(disk, process);
@@ -51,6 +65,7 @@ int aul_crash_open(aul_crash_run *run, aul_simdisk *disk, u32 process, bool read
         options.retention_ns = 1 + aul_random_below(&run->random, 1000000000);
     int status = aul_open_on(&table, AUL_CRASH_PATH, &options, store, error);
     if (disk == run->life.disk && !run->life.in_boundary) aul_crash_live_later(run);
+    if (!status && !read_only) check_files(run, disk, *store);
     return status;
 }
 

@@ -244,9 +244,10 @@ static int sim_allocate(void *context, int handle, u64 bytes) {
 }
 
 static int sim_free_space(void *context, int handle, u64 *bytes) {
-    (void)context, (void)handle;
-    *bytes = 1ull << 40;
-    return 0;
+    aul_simdisk *disk = of(context);
+    int failed = enter(disk, AUL_SIM_OTHER, disk->handles[handle].path);
+    *bytes = aul_min(disk->room, 1ull << 40);
+    return failed > 0 ? failed : 0;
 }
 
 static int sim_truncate(void *context, int handle, u64 bytes) {
