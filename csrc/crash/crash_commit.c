@@ -1,5 +1,6 @@
 /* crash_commit.c: commits of every kind, and whether what came of them is what the model says. See
  * crash.h. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "../diff.h"
@@ -15,6 +16,7 @@ size_t aul_crash_begin_state(aul_crash_run *run, aul_commit_options *options) {
     state->first_lsn = store->log.next_lsn;
     state->epoch = store->epoch + !store->log.started;
     state->time_ns = aul_max(now, store->log.last_time_ns);
+    state->durable = aul_durable_lsn(store);
     return run->life.model.count - 1;
 }
 
@@ -29,6 +31,39 @@ static void note_os(aul_crash_run *run, u64 lsn) {
         aul_crash_wrong(run, "LSN %llu is acknowledged, %llu is visible", (unsigned long long)lsn,
                         (unsigned long long)aul_visible_lsn(store));
     run->life.model.visible = aul_max(run->life.model.visible, lsn);
+}
+
+/* The header of the first frame of the batch that ends with `lsn`; false when it has left memory
+ * since, or begins in an older segment. */
+static bool find_frame(aul_crash_run *run, const aul_segment *segment, u64 lsn, aul_frame *frame) {
+    const aul_commit *commit = segment->part ? aul_part_commit_of(segment->part, lsn) : NULL;
+    if (!commit || commit->lsn != lsn || commit->offset == AUL_NO_OFFSET) return false;
+    u8 header[AUL_FRAME_HEADER];
+    char path[64];
+    if (segment->image && commit->offset >= segment->image_start) {
+        memcpy(header, segment->image + (commit->offset - segment->image_start), sizeof header);
+    } else {
+        snprintf(path, sizeof path, AUL_CRASH_PATH "/log/%s", segment->name);
+        if (!aul_simdisk_peek(run->life.disk, path, commit->offset, header, sizeof header))
+            return false;
+    }
+    return aul_frame_decode(header, segment->id, commit->offset, frame) == AUL_OK;
+}
+
+/* Frames say what was durable when they were made: by that damage is told from a torn tail, and an
+ * engine that says less would be asked for less. */
+static void check_evidence(aul_crash_run *run, const aul_model_state *state, u64 lsn) {
+    aul_page_index *index = &run->life.store->index;
+    aul_segment_list *list = aul_page_index_list(index);
+    aul_frame frame;
+    size_t i = list->count;
+    while (i > 0 && list->items[i - 1]->first_lsn > state->first_lsn) i--;
+    if (i && find_frame(run, list->items[i - 1], lsn, &frame) &&
+        frame.durable_before < state->durable)
+        aul_crash_wrong(run, "the frame of LSN %llu says that %llu was durable, %llu was",
+                        (unsigned long long)lsn, (unsigned long long)frame.durable_before,
+                        (unsigned long long)state->durable);
+    aul_segment_list_release(index, list);
 }
 
 /* What came of a commit that was expected to get `lsn`. */
@@ -56,6 +91,7 @@ static void note_outcome(aul_crash_run *run, size_t at, u64 lsn, int status, u32
                         (unsigned long long)lsn, status);
     if (status == AUL_UNKNOWN && aul_durable_lsn(run->life.store) >= lsn)
         aul_crash_wrong(run, "LSN %llu is durable, and told as unknown", (unsigned long long)lsn);
+    if (outcome->logged) check_evidence(run, &model->states[at], lsn);
     if (waits) run->life.logged[run->life.logged_count++] = lsn;
     if (outcome->logged || status == AUL_UNKNOWN) return;
     if (status == AUL_OK || model->count != at + 1)

@@ -18,6 +18,7 @@
 typedef struct {
     u64 first_lsn, lsn, time_ns, end_pages;
     u64 epoch;   /* for data that look like a frame */
+    u64 durable; /* what was, when the commit was begun */
     u32 touched; /* pages with a record, or a truncate of what had records */
     u32 written; /* pages with a record since their last truncate */
     const u8 *pages[AUL_MODEL_PAGES];
