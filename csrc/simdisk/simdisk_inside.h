@@ -7,7 +7,7 @@
 #include "simfile.h"
 
 #define AUL_SIM_PATH 64
-#define AUL_SIM_HANDLES 64
+#define AUL_SIM_HANDLES 192
 
 typedef struct {
     char path[AUL_SIM_PATH];
