@@ -87,6 +87,8 @@ SEED ?= 1
 PROGRAMS ?= 0
 BUG ?= 0
 SANITIZE ?=
+# What a failure is told with.
+COMMIT = "$$(git describe --always --dirty 2>/dev/null || echo unknown)"
 
 CRASH_DIR = build/crash$(if $(SANITIZE),-sanitized)
 CRASH_FLAGS = -std=c11 -D_GNU_SOURCE -pthread -Wall -Wextra -g -DAUL_TEST_BUILD
@@ -95,7 +97,7 @@ CRASH_CC = $(CC) $(CRASH_FLAGS) -O2 -include csrc/crash/turns.h \
 		-DAUL_SANITIZE='" SANITIZE=$(SANITIZE)"')
 CRASH_FILES := $(wildcard csrc/*.c csrc/simdisk/*.c csrc/crash/*.c)
 CRASH_HEADERS := $(wildcard csrc/*.h csrc/simdisk/*.h csrc/crash/*.h)
-CRASH_RUN = --size $(SIZE) --commit "$$(git describe --always --dirty 2>/dev/null || echo unknown)"
+CRASH_RUN = --size $(SIZE) --commit $(COMMIT)
 
 crash: $(CRASH_DIR)/crash$(if $(filter-out 0,$(BUG)),-bugs)
 	$< --time $(TIME) --seed $(SEED) --programs $(PROGRAMS) --bug $(BUG) $(CRASH_RUN) $(ARGS)
@@ -126,7 +128,7 @@ FLIPS_DIR = build/flips$(if $(SANITIZE),-sanitized)
 FLIPS_CC = $(subst crash/turns.h,flips/smaller.h,$(CRASH_CC))
 FLIPS_FILES := $(filter-out csrc/crash/crash.c,$(CRASH_FILES)) $(wildcard csrc/flips/*.c)
 FLIPS_HEADERS := $(CRASH_HEADERS) $(wildcard csrc/flips/*.h)
-FLIPS_RUN = --commit "$$(git describe --always --dirty 2>/dev/null || echo unknown)"
+FLIPS_RUN = --commit $(COMMIT)
 
 flips: $(FLIPS_DIR)/flips
 	$< --time $(FLIPS_TIME) --seed $(SEED) --share $(SHARE) --shares $(SHARES) $(FLIPS_RUN) $(ARGS)
@@ -146,7 +148,7 @@ EXAMPLES ?= 300
 model: $(VENV)/.aurolog $(VENV)/.test
 	@seed=$(SEED); end=$$(($$(date +%s) + $(TIME))); \
 	while [ $$(date +%s) -lt $$end ]; do \
-		echo "== make model SEED=$$seed EXAMPLES=$(EXAMPLES)"; \
+		echo "== make model SEED=$$seed EXAMPLES=$(EXAMPLES), commit" $(COMMIT); \
 		AUROLOG_MODEL_EXAMPLES=$(EXAMPLES) $(PY) -m pytest --quiet tests/test_model.py \
 			--timeout 0 --hypothesis-seed=$$seed $(ARGS) || exit 1; \
 		seed=$$((seed + 1)); \
@@ -222,7 +224,8 @@ STRESS_CC = $(CC) -std=c11 -D_GNU_SOURCE -pthread -Wall -Wextra -O1 -g -DAUL_TES
 STRESS_IN = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT
 
 stress: build/stress/stress $(VENV)/.aurolog
-	@$(STRESS_IN) && $< "$$scratch" --time $$(($(TIME) / 2)) --seed $(SEED)
+	@$(STRESS_IN) && $< "$$scratch" --time $$(($(TIME) / 2)) --seed $(SEED) \
+		--commit $(COMMIT)
 	$(PY) tests/stress.py --seconds $$(($(TIME) / 2)) --seed $(SEED) $(ARGS)
 
 build/stress/stress: $(STRESS_FILES) $(STRESS_HEADERS)
@@ -243,7 +246,8 @@ tsan: build/stress/stress-tsan $(TSAN_VENV)/.sanitized
 	@$(STRESS_IN); status=0; steady=; \
 	! setarch -R true 2>/dev/null || steady='setarch -R'; \
 	export TSAN_OPTIONS=log_path=$(REPORT):history_size=4; \
-	$$steady $< "$$scratch" --time $$(($(TIME) / 3)) --seed $(SEED) || status=$$?; \
+	$$steady $< "$$scratch" --time $$(($(TIME) / 3)) --seed $(SEED) --commit $(COMMIT) \
+		|| status=$$?; \
 	unset PYTHONPATH; export LD_PRELOAD="$$(cat $(TSAN_VENV)/.sanitized)"; \
 	$$steady $(TSAN_PY) tests/stress.py --session 3 --seconds $$(($(TIME) / 3)) --seed $(SEED) \
 		|| status=$$?; \

@@ -36,7 +36,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from repeating import ROOT, repeat
+
 CORE = ROOT / "csrc"
 BUILD = CORE / "faultdisk" / "build_faultdisk.py"
 SCENARIOS = ROOT / "tests" / "call_scenarios.py"
@@ -469,9 +470,12 @@ class Campaign:
             "stack": case.stack.stack,
             "occurrence": case.occurrence,
             "fault": case.fault.name,
+            "sanitize": self.options.sanitize,
         }
         words = ["python", "tests/call_failures.py"]
         for name, value in chosen.items():
+            if value == "":
+                continue
             words += [f"--{name}", str(value)]
         return shlex.join(words)
 
@@ -669,6 +673,8 @@ def report(campaign: Campaign, options: argparse.Namespace, seconds: float, comp
         f"{len(campaign.stacks)} stacks, {campaign.runs} runs, {campaign.missed} without the call"
     )
     print(f"{len(campaign.problems)} problems, seed {options.seed}, {seconds:.0f} s")
+    if campaign.problems:
+        print(repeat(options.seed))
 
 
 if __name__ == "__main__":

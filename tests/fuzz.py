@@ -20,7 +20,8 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from repeating import ROOT, repeat
+
 BUILD = ROOT / "build" / "fuzz"
 REPLAY = ROOT / "build" / "fuzz-replay"
 COVERAGE = ROOT / "build" / "fuzz-coverage"
@@ -104,9 +105,13 @@ def run_target(target: str, seconds: int) -> bool:
     found = sorted(set(FOUND.iterdir()) - before)
     for file in found:
         again = execute([BUILD / target, file])
-        print(f"    {file.relative_to(ROOT)}\n{again.stderr}", flush=True)
+        print(f"    {file.relative_to(ROOT)}\n{again.stderr}")
+        print(
+            repeat(again=f"{BUILD.relative_to(ROOT) / target} {file.relative_to(ROOT)}"), flush=True
+        )
     if done.returncode and not found:
         print(done.stdout, done.stderr, *(text[-2000:] for text in texts))
+        print(repeat(), flush=True)
     return not done.returncode and not found
 
 
@@ -137,7 +142,8 @@ def replay(target: str) -> bool:
     took = time.monotonic() - begin
     print(f"{target:10} {done.stdout.strip() or 'FAILED':12} {took:6.1f} s", flush=True)
     if done.returncode:
-        print(done.stderr.replace("\r", "\n"), flush=True)
+        print(done.stderr.replace("\r", "\n"))
+        print(repeat(again=f"make fuzz-corpus TARGET={target}"), flush=True)
     return done.returncode == 0
 
 

@@ -36,7 +36,6 @@ import select
 import shutil
 import signal
 import struct
-import subprocess
 import sys
 import tempfile
 import threading
@@ -66,10 +65,10 @@ from ledger import (
     changes,
     examine,
 )
+from repeating import repeat
 
 import aurolog
 
-ROOT = Path(__file__).resolve().parent.parent
 SILENCE_SECONDS_MAX = 60.0
 SKIPPED = 77  # exit status: could not be tried here
 ROUNDS_MAX = {"kill": 150, "power": 40, "full": 20}  # of one volume
@@ -685,16 +684,9 @@ def _tell(failure: BaseException, life: Life, mode: str, seed: int) -> None:
     kept = Path(tempfile.mkdtemp(prefix="aurolog-kernel-failed-"))
     shutil.copytree(life.path, kept / "volume", dirs_exist_ok=True)
     (kept / "oracle").write_text(f"{life.oracle.history}\n{life.oracle}\n", encoding="utf-8")
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     print(f"{mode}: FAILED after {life.tally['rounds']} rounds: {failure}")
-    print(f"seed {seed}, commit {commit or 'unknown'}; the volume, as it is now: {kept}")
-    print(f"python tests/kernel.py {mode} --seed {seed}", flush=True)
+    print(f"the volume, as it is now: {kept}")
+    print(repeat(seed), flush=True)
 
 
 def main() -> int:

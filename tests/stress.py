@@ -40,6 +40,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from repeating import repeat
+
 import aurolog
 
 COUNTERS = 4  # of which the last awaits its commits
@@ -418,7 +420,7 @@ def main() -> int:
     failures = run(given.seconds, given.seed, given.session)
     for failure in failures:
         print(failure)
-    print(f"seed {given.seed}: {'FAILED' if failures else 'nothing torn'}")
+    print(f"FAILED; {repeat(given.seed)}" if failures else f"seed {given.seed}: nothing torn")
     return 1 if failures else 0
 
 
