@@ -4,12 +4,13 @@
     make call-failures TIME=0               # in every program, too
     python tests/call_failures.py --count   # no fault: how often a program made which call
 
-The programs are in `call_scenarios.py`, the table with the faults in `csrc/faultdisk/`. A first run
-of each program finds the calls that it makes. A call is known by the chain of the engine's
-functions that it comes through, its *stack*; the innermost of them has the call's *site*. Then each
-is made to fail: first every site with every fault, then every stack, then every stack in every
-program at its first, second and last call, then every call. Which of the many calls that would do
-stands for its site or stack is drawn from the seed.
+The programs are in `call_scenarios.py`, the table with the faults in `csrc/faultdisk/`, its callers
+in `call_sites.py`, the processes that run programs in `call_workers.py`. A first run of each
+program finds the calls that it makes. A call is known by the chain of the engine's functions that
+it comes through, its *stack*; the innermost of them has the call's *site*. Then each is made to
+fail: first every site with every fault, then every stack, then every stack in every program at its
+first, second and last call, then every call. Which of the many calls that would do stands for its
+site or stack is drawn from the seed.
 """
 
 from __future__ import annotations
@@ -17,32 +18,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import json
 import os
 import queue
 import random
 import re
 import shlex
-import shutil
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repeating import ROOT, repeat
+from call_report import not_hit, summary, table, unexcused
+from call_sites import NO_FAILURE, Places, Site, Stack, sites
+from call_workers import Worker, build, count_calls, sanitizer_libraries, scratch
+from repeating import repeat
+from seeded_bugs import put_into
 
-CORE = ROOT / "csrc"
-BUILD = CORE / "faultdisk" / "build_faultdisk.py"
-SCENARIOS = ROOT / "tests" / "call_scenarios.py"
-BEGIN = "<!-- call failures: begin -->"
-END = "<!-- call failures: end -->"
 PROBLEMS_SHOWN = 20
 
 SHORT, NOTHING, STALL = -1, -2, -3
@@ -58,20 +54,9 @@ SYNCS = {"sync", "sync_directory"}
 LOG_WRITERS = {"sync_logged", "write_segment", "write_bulk"}
 #: of a full disk: what needs space there
 SPACE = {"write", "allocate", "truncate", "make_directory", "rename"}
-NO_FAILURE = {"free_memory"}
 MEMORY = {"allocate_memory"}
 #: programs with threads of Python's
 UNSTEADY = {"awaited", "two_threads"}
-
-#: call sites that no program reaches with a fault, and why: file, text of the line, reason
-EXCUSED = {
-    ("log.c", "failed = aul_disk_sync(store->disk, segment->file);"): (
-        "in builds with deliberate bugs only"
-    ),
-    ("lock.c", "failed = disk->open(disk->context, path, AUL_DISK_WRITE, &mine->file);"): (
-        "another process makes `LOCK` between two calls"
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -86,15 +71,6 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Stack:
-    """A chain of calls inside the engine, and how often a program made it."""
-
-    stack: int
-    kind: str
-    frames: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Case:
     """One run: where the fault is, and which."""
 
@@ -103,147 +79,6 @@ class Case:
     stack: Stack
     occurrence: int
     fault: Fault
-
-
-@dataclass
-class Site:
-    """A place in the engine's sources that calls the table or one of its helpers."""
-
-    file: str
-    first: int
-    last: int
-    text: str
-    kinds: set[str]
-    stacks: set[int] = field(default_factory=set)
-    tried: Counter[str] = field(default_factory=Counter)  # by fault
-    failed: int = 0  # calls, those of other sites' faults too
-
-    @property
-    def excuse(self) -> str | None:
-        """Why it is not reached."""
-        if self.kinds <= NO_FAILURE | {"now", "monotonic"}:
-            return "cannot fail"
-        return EXCUSED.get((self.file, self.text))
-
-
-# --- sites in the sources -------------------------------------------------------------------------
-
-HELPERS = {
-    "aul_disk_read": {"read"},
-    "aul_disk_write": {"write"},
-    "aul_disk_sync": {"sync"},
-    "aul_disk_sync_directory": {"sync_directory"},
-    "aul_disk_sync_directory_at": {"open_directory", "sync_directory", "close"},
-    "aul_disk_allocate": {"size", "free_space", "allocate"},
-    "aul_disk_truncate": {"truncate"},
-    "aul_alloc": {"allocate_memory"},
-    "aul_alloc_zero": {"allocate_memory"},
-    "aul_grow": {"allocate_memory"},
-    "aul_release": {"free_memory"},
-}
-CALL = re.compile(rf"\bdisk->(\w+)\(|\b({'|'.join(HELPERS)})\(")
-
-
-def sites() -> list[Site]:
-    """All of them, as the sources have them."""
-    found = []
-    for path in sorted(CORE.glob("*.c")):
-        if path.name == "disk_posix.c":
-            continue
-        text = path.read_text(encoding="utf-8")
-        text = re.sub(r"/\*.*?\*/", lambda c: re.sub(r"[^\n]", " ", c[0]), text, flags=re.DOTALL)
-        for call in CALL.finditer(text):
-            line_start = text.rfind("\n", 0, call.start()) + 1
-            if re.match(r"[a-z]\w* [\w *]*$", text[line_start : call.start()]) and call[2]:
-                continue  # the helper's definition
-            first = text.count("\n", 0, call.start()) + 1
-            depth, end = 1, call.end()
-            while depth:
-                depth += {"(": 1, ")": -1}.get(text[end], 0)
-                end += 1
-            last = text.count("\n", 0, end) + 1
-            line = text[line_start : text.index("\n", line_start)].strip()
-            kinds = {call[1]} if call[1] else HELPERS[call[2]]
-            if call[2] != "aul_release":
-                found.append(Site(path.name, first, last, line, set(kinds)))
-    return found
-
-
-class Places:
-    """Where the return addresses of the module are in the sources."""
-
-    def __init__(self, module: Path) -> None:
-        self._module = module
-        self._found: dict[int, tuple[str, str, int]] = {}
-
-    def resolve(self, frames: Iterable[int]) -> None:
-        """All of them at once."""
-        new = sorted(set(frames) - self._found.keys())
-        if not new:
-            return
-        asked = "\n".join(f"{frame - 1:#x}" for frame in new)
-        command = ["addr2line", "-f", "-e", str(self._module)]
-        done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
-        lines = done.stdout.splitlines()
-        for frame, function, place in zip(new, lines[::2], lines[1::2], strict=True):
-            file, _, line = place.split(" ")[0].rpartition(":")
-            self._found[frame] = (function, Path(file).name, int(line) if line.isdigit() else 0)
-
-    def __getitem__(self, frame: int) -> tuple[str, str, int]:
-        return self._found[frame]
-
-    def chain(self, stack: Stack) -> str:
-        """A stack in words, outermost first."""
-        known = [self[frame] for frame in reversed(stack.frames)]
-        names = [f"{function} ({file}:{line})" for function, file, line in known]
-        return " > ".join([*names, stack.kind])
-
-
-# --- workers --------------------------------------------------------------------------------------
-
-
-class Worker:
-    """A process that runs programs, one at a time."""
-
-    def __init__(self, module: Path, base: Path, preload: str) -> None:
-        around = environment()
-        if preload:
-            around |= {
-                "LD_PRELOAD": preload,
-                "PYTHONMALLOC": "malloc",
-                "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
-                "UBSAN_OPTIONS": "print_stacktrace=1:abort_on_error=1",
-            }
-        self._process = subprocess.Popen(
-            [sys.executable, str(SCENARIOS), str(module), str(base)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=around,
-        )
-        assert self._process.stdout is not None
-        self.hello: dict[str, Any] = json.loads(self._process.stdout.readline())
-
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one request."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a worker ended by itself: {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        """It ends with its input."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-
-# --- the campaign ---------------------------------------------------------------------------------
 
 
 class Campaign:
@@ -495,93 +330,6 @@ class Campaign:
             list(pool.map(work, self.workers))  # raises what one of them raised
         return self.runs - begun
 
-    # Telling
-
-    def table(self) -> str:
-        """Every call site, in Markdown."""
-        lines = ["| site | call | stacks | faults once | for ever | failed calls | |"]
-        lines += ["| --- | --- | ---: | ---: | ---: | ---: | --- |"]
-        for site in self.sites:
-            once = sum(n for name, n in site.tried.items() if name.endswith("once"))
-            ever = sum(n for name, n in site.tried.items() if name.endswith("ever"))
-            text = site.text.replace("|", "\\|")
-            remark = (site.excuse or "**not hit**") if not site.failed else ""
-            lines.append(
-                f"| `{site.file}:{site.first}` | `{text}` | {len(site.stacks)} "
-                f"| {once} | {ever} | {site.failed} | {remark} |"
-            )
-        return "\n".join(lines)
-
-    def not_hit(self) -> list[Site]:
-        """Sites that no fault reached, with or without an excuse."""
-        return [site for site in self.sites if not site.failed]
-
-    def unexcused(self) -> list[Site]:
-        """Those without."""
-        return [site for site in self.not_hit() if site.excuse is None]
-
-    def summary(self) -> str:
-        """The sites file by file, and those that were not hit, in Markdown."""
-        by_file: dict[str, list[Site]] = defaultdict(list)
-        for site in self.sites:
-            by_file[site.file].append(site)
-        lines = ["| file | call sites | hit | faults | calls that failed |"]
-        lines += ["| --- | ---: | ---: | ---: | ---: |"]
-        for file, group in by_file.items():
-            hit = sum(bool(site.failed) for site in group)
-            tried = sum(site.tried.total() for site in group)
-            failed = sum(site.failed for site in group)
-            lines.append(f"| `{file}` | {len(group)} | {hit} | {tried} | {failed} |")
-        lines += ["", "| not hit | why |", "| --- | --- |"]
-        reasons: dict[str, list[str]] = defaultdict(list)
-        for site in self.not_hit():
-            reasons[site.excuse or "**no reason**"].append(f"`{site.file}:{site.first}`")
-        lines += [f"| {', '.join(where)} | {why} |" for why, where in reasons.items()]
-        return "\n".join(lines)
-
-
-def sanitizer_libraries() -> str:
-    """What has to be preloaded."""
-    found = []
-    for name in ("asan", "ubsan"):
-        command = ["gcc", f"-print-file-name=lib{name}.so"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found.append(str(Path(done.stdout.strip()).resolve()))
-    return " ".join(found)
-
-
-def build(sanitize: str) -> Path:
-    """The module with the failing calls."""
-    around = {**os.environ, "AUROLOG_SANITIZE": sanitize}
-    command = [sys.executable, str(BUILD)]
-    done = subprocess.run(command, env=around, stdout=subprocess.PIPE, text=True, check=True)
-    return Path(done.stdout.splitlines()[-1])
-
-
-@contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A directory in memory, where there is such a place."""
-    memory = Path("/dev/shm")
-    place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-    directory = Path(tempfile.mkdtemp(prefix="aurolog-calls-", dir=place))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def count(module: Path, directory: Path) -> int:
-    """An ordinary program, in a process of its own, and the calls that it made."""
-    directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(SCENARIOS), str(module), str(directory), "count"]
-    return subprocess.run(command, env=environment(), check=False).returncode
-
-
-def environment() -> dict[str, str]:
-    """In which the programs find the package and what the tests share."""
-    source = [str(ROOT / "src"), str(ROOT / "tests")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(source)}
-
 
 def parse() -> argparse.Namespace:
     """The command line."""
@@ -621,7 +369,7 @@ def main() -> int:
     module = build(options.sanitize)
     if options.count:
         with scratch() as base:
-            return count(module, options.directory or base)
+            return count_calls(module, options.directory or base)
     begin = time.monotonic()
     with scratch() as base:
         campaign = Campaign(module, base, options)
@@ -644,20 +392,17 @@ def main() -> int:
 
 def report(campaign: Campaign, options: argparse.Namespace, seconds: float, complete: bool) -> None:
     """What came of it."""
-    unexcused = campaign.unexcused()
+    missed = unexcused(campaign.sites)
     if complete:
-        for site in unexcused:
+        for site in missed:
             campaign.note(
                 f"{site.file}:{site.first}", [f"never failed, without a reason: {site.text}"]
             )
     if options.table:
         options.table.parent.mkdir(parents=True, exist_ok=True)
-        options.table.write_text(campaign.table() + "\n", encoding="utf-8")
+        options.table.write_text(table(campaign.sites) + "\n", encoding="utf-8")
     if options.document:
-        before, _, rest = options.document.read_text(encoding="utf-8").partition(BEGIN)
-        _, _, after = rest.partition(END)
-        text = f"{before}{BEGIN}\n{campaign.summary()}\n{END}{after}"
-        options.document.write_text(text, encoding="utf-8")
+        put_into(options.document, summary(campaign.sites), "call failures")
     shapes: Counter[str] = Counter()
     for problem in campaign.problems:
         shape = re.sub(r"\d+", "#", problem.rpartition("\n")[2].rpartition(" > ")[2])
@@ -666,9 +411,9 @@ def report(campaign: Campaign, options: argparse.Namespace, seconds: float, comp
             print(problem)
     for shape, times in shapes.most_common() if len(shapes) < len(campaign.problems) else ():
         print(f"{times} times: {shape}")
-    hit = len(campaign.sites) - len(campaign.not_hit())
+    hit = len(campaign.sites) - len(not_hit(campaign.sites))
     print(f"told as: {dict(campaign.told.most_common())}")
-    print(f"{len(campaign.sites)} call sites, {hit} hit, {len(unexcused)} missed without a reason")
+    print(f"{len(campaign.sites)} call sites, {hit} hit, {len(missed)} missed without a reason")
     print(
         f"{len(campaign.stacks)} stacks, {campaign.runs} runs, {campaign.missed} without the call"
     )
