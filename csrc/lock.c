@@ -94,7 +94,7 @@ static int read_holder(aul_disk *disk, int file, aul_lock_holder *holder) {
 }
 
 /* Opens LOCK, takes the record lock and writes who holds it. */
-static int take_file(aul_store *store, slot *mine, aul_error *error) {
+static int take_file(aul_store *store, const char *what, slot *mine, aul_error *error) {
     aul_disk *disk = store->disk;
     char path[AUL_PATH_BYTES];
     snprintf(path, sizeof path, "%s/LOCK", store->path);
@@ -104,7 +104,7 @@ static int take_file(aul_store *store, slot *mine, aul_error *error) {
         if (failed == EEXIST) /* another has made it meanwhile */
             failed = disk->open(disk->context, path, AUL_DISK_WRITE, &mine->file);
     }
-    if (failed) return aul_fail_os(error, failed, "opening the lock file", path);
+    if (failed) return aul_fail_os(error, failed, what, path);
     failed = AUL_SEEDED(LOCK_NOT_ASKED) ? 0 : disk->lock(disk->context, mine->file);
     if (failed == EAGAIN) {
         aul_lock_holder holder;
@@ -127,7 +127,7 @@ static int take_file(aul_store *store, slot *mine, aul_error *error) {
     return aul_fail_os(error, failed, "taking the volume's lock", path);
 }
 
-int aul_lock_take(aul_store *store, aul_error *error) {
+int aul_lock_take(aul_store *store, const char *what, aul_error *error) {
     aul_disk *disk = store->disk;
     u64 device, inode;
     int failed = disk->identity(disk->context, store->path, &device, &inode);
@@ -141,7 +141,7 @@ int aul_lock_take(aul_store *store, aul_error *error) {
         status = aul_fail(error, AUL_NO_MEMORY,
                           "more than %d volumes are open for writing in this process", VOLUMES_MAX);
     else
-        status = take_file(store, mine, error);
+        status = take_file(store, what, mine, error);
     if (!status) {
         mine->device = device;
         mine->inode = inode;

@@ -219,8 +219,8 @@ int aul_manifest_read(aul_disk *disk, const char *path, aul_manifest *out, aul_e
     snprintf(name, sizeof name, "%s/MANIFEST", path);
     int failed = disk->open(disk->context, name, 0, &file);
     if (failed == ENOENT || failed == ENOTDIR)
-        return aul_fail(error, AUL_NOT_A_VOLUME, "%s is no aurolog volume: it has no MANIFEST",
-                        path);
+        return aul_fail(error, AUL_NOT_A_VOLUME,
+                        "%s is no aurolog volume: it has no MANIFEST. Check the path", path);
     if (failed) return aul_fail_os(error, failed, "opening the MANIFEST", name);
     failed = disk->size(disk->context, file, &size);
     size_t done = 0;

@@ -235,6 +235,7 @@ static int find_volume(aul_store *store, const aul_options *options, aul_error *
     aul_disk *disk = store->disk;
     u64 device, inode;
     bool may_create = options->create && !store->read_only;
+    const char *doing = "looking at the volume's directory";
     int failed = disk->identity(disk->context, store->path, &device, &inode);
     if (failed == ENOENT && may_create) {
         failed = disk->make_directory(disk->context, store->path);
@@ -242,13 +243,14 @@ static int find_volume(aul_store *store, const aul_options *options, aul_error *
             return aul_fail(error, AUL_NOT_A_VOLUME,
                             "the directory that %s is to be made in does not exist: make it first",
                             store->path);
+        doing = "making the volume's directory";
         if (failed == EEXIST) /* made meanwhile, or a link to nothing */
             failed = disk->identity(disk->context, store->path, &device, &inode);
     }
     if (failed == ENAMETOOLONG) return aul_fail(error, AUL_INPUT, "the path is too long");
     if (failed == ENOENT || failed == ENOTDIR)
-        return aul_fail(error, AUL_NOT_A_VOLUME, "%s does not exist", store->path);
-    if (failed) return aul_fail_os(error, failed, "looking at the volume's directory", store->path);
+        return aul_fail(error, AUL_NOT_A_VOLUME, "%s does not exist: check the path", store->path);
+    if (failed) return aul_fail_os(error, failed, doing, store->path);
     int status = aul_manifest_read(disk, store->path, &store->manifest, error);
     if (status && (status != AUL_NOT_A_VOLUME || !may_create)) {
         int log_there = status == AUL_NOT_A_VOLUME ? check_no_log(store, error) : AUL_OK;
@@ -259,14 +261,15 @@ static int find_volume(aul_store *store, const aul_options *options, aul_error *
         char stranger[256] = "";
         failed = disk->list(disk->context, store->path, look_for_strangers, stranger);
         if (failed == ENOTDIR)
-            return aul_fail(error, AUL_NOT_A_VOLUME, "%s is no directory", store->path);
+            return aul_fail(error, AUL_NOT_A_VOLUME, "%s is no directory: check the path",
+                            store->path);
         if (failed == EEXIST)
             return create_volume(store, options,
                                  error); /* refuses, before a lock file is left behind */
     } else {
         aul_manifest_free(disk, &store->manifest);
     }
-    status = aul_lock_take(store, error);
+    status = aul_lock_take(store, status ? "making a volume" : "opening the lock file", error);
     if (!status) status = aul_manifest_read(disk, store->path, &store->manifest, error);
     /* Whoever created it may have been killed before it was sure of its place. */
     if (!status && store->manifest.segment_count == 0) {

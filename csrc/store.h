@@ -153,8 +153,9 @@ void aul_store_unref(aul_store *store);
 /* Writes the manifest as things are now. */
 int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error);
 
-/* lock.c: the volume's lock: one writer per machine and process. */
-int aul_lock_take(aul_store *store, aul_error *error);
+/* lock.c: the volume's lock: one writer per machine and process. `what` says what fails where the
+ * file cannot be opened. */
+int aul_lock_take(aul_store *store, const char *what, aul_error *error);
 void aul_lock_drop(aul_store *store);
 /* Tells followers the durable LSN, and which epoch it belongs to. */
 int aul_lock_publish(aul_store *store, aul_error *error);

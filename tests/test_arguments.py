@@ -256,6 +256,40 @@ def test_a_newer_format_is_told_with_the_path(path: Path, tmp_path: Path) -> Non
             "(/v/log); the volume takes no more writes: close it and open it again",
         ),
         (
+            "AUL_IO",
+            {"text": b"reading failed: Input/output error", "file": b"1-1.log", "os_errno": 5},
+            aurolog.StorageError,
+            "(/v/log/1-1.log); look at the disk and at the system's log, then repeat",
+        ),
+        (
+            "AUL_IO",
+            {"text": b"opening failed: Too many open files", "file": b"1-1.log", "os_errno": 24},
+            aurolog.StorageError,
+            "(/v/log/1-1.log); close files or raise the limit, then repeat",
+        ),
+        (
+            "AUL_IO",
+            {"text": b"reading failed: Input/output error", "file": b"x" * 255, "os_errno": 5},
+            aurolog.StorageError,
+            "(/v); look at the disk and at the system's log, then repeat",
+        ),
+        (
+            "AUL_ACCESS",
+            {
+                "text": b"opening the lock file failed: Permission denied",
+                "file": b"/v/LOCK",
+                "os_errno": 13,
+            },
+            aurolog.AccessError,
+            "(/v/LOCK); fix the permissions, or open with read_only=True",
+        ),
+        (
+            "AUL_ACCESS",
+            {"text": b"creating failed: Permission denied", "file": b"1-1.log", "os_errno": 13},
+            aurolog.AccessError,
+            "(/v/log/1-1.log); fix the permissions",
+        ),
+        (
             "AUL_UNKNOWN",
             {"text": b"syncing failed", "lsn": 7},
             aurolog.CommitOutcomeUnknown,
@@ -284,3 +318,7 @@ def test_an_error_of_the_core_says_where_and_what_to_do(
     with pytest.raises(error) as caught:
         _core.raise_error(getattr(_core.lib, status), raw, "/v")
     assert str(caught.value).endswith(message)
+    if isinstance(caught.value, OSError):
+        assert caught.value.errno == fields["os_errno"]
+        assert f"({caught.value.filename})" in message
+        assert str(caught.value).count(caught.value.filename) == 1

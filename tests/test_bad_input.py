@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import pickle
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -307,3 +309,13 @@ def test_each_error_is_also_what_python_programs_catch() -> None:
     for name in names:
         assert issubclass(getattr(aurolog, name), aurolog.AurologError)
         assert getattr(aurolog, name) is getattr(aurolog.errors, name)
+
+
+@pytest.mark.parametrize("kind", [aurolog.AccessError, aurolog.DiskFullError, aurolog.StorageError])
+def test_an_error_of_the_system_is_whole_after_a_pickle(kind: type[OSError]) -> None:
+    error = kind(errno.EIO, "reading failed (/v); look at the disk", "/v")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert (again.errno, again.strerror, again.filename) == (5, error.strerror, "/v")
+    assert str(again) == str(error) == "[Errno 5] reading failed (/v); look at the disk"
+    assert str(kind("of one's own")) == "of one's own"

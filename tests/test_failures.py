@@ -190,6 +190,38 @@ def test_a_disk_without_room_for_a_volume_says_so(small_disk: Path) -> None:
         assert db.verify().ok
 
 
+def test_a_full_disk_is_told_with_the_whole_path_of_what_did_not_fit(small_disk: Path) -> None:
+    path, ballast = small_disk / "volume", small_disk / "ballast"
+    ballast.write_bytes(bytes(1 << 20))
+    with aurolog.open(path) as db:
+        with pytest.raises(aurolog.DiskFullError) as caught:
+            for _ in range(400):
+                with db.transaction() as tx:
+                    tx.apply([("image", page, os.urandom(4096)) for page in range(20)])
+        assert Path(caught.value.filename).parent == path / "log"
+        assert f"({caught.value.filename}); nothing was committed" in str(caught.value)
+        ballast.unlink()
+
+
+def test_on_a_read_only_disk_reading_works_and_writing_says_so(small_disk: Path) -> None:
+    path, empty = small_disk / "volume", small_disk / "empty"
+    with aurolog.open(path) as db, db.transaction() as tx:
+        tx.write(0, 0, b"there")
+    empty.mkdir()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for place, file, begin, way_out in (
+        (path, path / "LOCK", "opening the lock file", "open with read_only=True"),
+        (small_disk / "new", small_disk / "new", "making the volume's directory", "choose another"),
+        (empty, empty / "LOCK", "making a volume", "choose another path"),
+    ):
+        with pytest.raises(aurolog.AccessError, match=f"{begin} failed: Read-only") as caught:
+            aurolog.open(place)
+        assert caught.value.filename == str(file)
+        assert f"({file}); mount the file system for writing, or {way_out}" in str(caught.value)
+    with aurolog.open(path, read_only=True) as db:
+        assert db[0][:5] == b"there"
+
+
 def test_a_big_transaction_that_does_not_fit_is_refused_whole(small_disk: Path) -> None:
     path = small_disk / "volume"
     with aurolog.open(path) as db:

@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -179,8 +180,9 @@ def test_what_is_no_volume_is_refused_and_left_alone(
 ) -> None:
     make(path)
     before = contents(path) if path.is_dir() else path.exists() and path.read_bytes()
-    with pytest.raises(aurolog.NotAVolumeError, match=r"volume\.aurolog"):
+    with pytest.raises(aurolog.NotAVolumeError, match=r"volume\.aurolog") as caught:
         aurolog.open(path, **how)
+    assert re.search("[Cc]heck the path$|Choose another path$", str(caught.value))
     assert before == (contents(path) if path.is_dir() else path.exists() and path.read_bytes())
 
 

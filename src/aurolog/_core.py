@@ -9,12 +9,13 @@ milliseconds, so that Ctrl-C is served in between.
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
 import sys
 import weakref
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, SupportsIndex
 
@@ -144,14 +145,39 @@ _OS = {
     lib.AUL_FAILED: errors.StorageError,
 }
 
-#: what to do, where the system's own words do not say it
-_FULL = "; nothing was committed: make room and repeat"
-_FULL_OPENING = "; make room and open again"
-_FULL_CLOSING = (
-    "; all that was committed is safe, the volume is closed: make room and open it again"
-)
+#: what to do about what the system has refused, in a call on an open volume
 _ADVICE = {
-    lib.AUL_FAILED: "; the volume takes no more writes: close it and open it again",
+    lib.AUL_ACCESS: "{remedy}",
+    lib.AUL_DISK_FULL: "nothing was committed: make room and repeat",
+    lib.AUL_IO: "{remedy}, then repeat",
+    lib.AUL_FAILED: "the volume takes no more writes: close it and open it again",
+}
+_ADVICE_OPENING = {
+    **_ADVICE,
+    lib.AUL_DISK_FULL: "make room and open again",
+    lib.AUL_IO: "{remedy}, then open again",
+}
+_ADVICE_CLOSING = {
+    **_ADVICE,
+    lib.AUL_DISK_FULL: (
+        "all that was committed is safe, the volume is closed: make room and open it again"
+    ),
+    lib.AUL_IO: "the volume is closed: {remedy}, then open it again",
+    lib.AUL_FAILED: "the volume is closed: open it again",
+}
+_REMEDIES = {
+    errno.EACCES: "fix the permissions",
+    errno.EPERM: "fix the permissions",
+    errno.EROFS: "mount the file system for writing",
+    errno.EMFILE: "close files or raise the limit",
+    errno.ENFILE: "close files or raise the limit",
+}
+_REMEDY = "look at the disk and at the system's log"
+
+#: what else helps where access is refused, by how the text begins
+_WAYS_OUT = {
+    "opening the lock file ": ", or open with read_only=True",
+    "making ": ", or choose another path",
 }
 
 
@@ -159,20 +185,40 @@ def _text(field: Any) -> str:
     return bytes(ffi.string(field)).decode("utf-8", "replace")
 
 
-def raise_error(status: int, error: Any, path: str, full: str = _FULL) -> NoReturn:
+def _whole_path(path: str, file: Any) -> str:
+    """The file that an error names, with its directory; the volume's own where it names none.
+
+    A path that has no room in the error is cut there: then the volume has to do.
+    """
+    name = bytes(ffi.string(file))
+    if not name or len(name) == len(file) - 1:
+        return path
+    directory = "log" if name.endswith(b".log") else ""
+    return os.path.join(path, directory, os.fsdecode(name))  # a whole path stays as it is
+
+
+def _advice(status: int, os_errno: int, text: str, advice: Mapping[int, str]) -> str:
+    remedy = _REMEDIES.get(os_errno, _REMEDY)
+    if status == lib.AUL_ACCESS:
+        remedy += "".join(way for begin, way in _WAYS_OUT.items() if text.startswith(begin))
+    return advice[status].format(remedy=remedy)
+
+
+def raise_error(
+    status: int, error: Any, path: str, advice: Mapping[int, str] = _ADVICE
+) -> NoReturn:
     """Raises the exception for a status, with the detail that C has given, about the volume at
-    ``path``. ``full`` is what to do where the disk is full."""
+    ``path``. ``advice`` is what to do where the system has refused something."""
     text = _text(error.text) or f"status {status}"
-    file = _text(error.file)
+    place = _whole_path(path, error.file)
     if status in _PLAIN:
         if status == lib.AUL_FORMAT and path not in text:
             text = f"{path}: {text}"
         raise _PLAIN[status](text)
     if status in _OS:
-        place = file or path
         where = text if place in text else f"{text} ({place})"
-        advice = full if status == lib.AUL_DISK_FULL else _ADVICE.get(status, "")
-        raise _OS[status](error.os_errno, where + advice)
+        what_to_do = _advice(status, error.os_errno, text, advice)
+        raise _OS[status](error.os_errno, f"{where}; {what_to_do}", place)
     if status == lib.AUL_LSN:
         if error.lsn > error.limit:
             text += ": ask for that one or a lower one"
@@ -184,9 +230,8 @@ def raise_error(status: int, error: Any, path: str, full: str = _FULL) -> NoRetu
             text += f": reopen the volume and look whether LSN {error.lsn} is there"
         raise errors.CommitOutcomeUnknown(f"{text} ({path})", error.lsn)
     if status == lib.AUL_CORRUPT:
-        place = os.path.join(path, "log" if file.endswith(".log") else "", file)
         text = text if place in text else f"{text} ({place})"
-        raise errors.CorruptionError(text, file, error.offset, error.lsn)
+        raise errors.CorruptionError(text, _text(error.file), error.offset, error.lsn)
     if status == lib.AUL_NO_MEMORY:
         raise MemoryError(text)
     raise errors.InternalError(f"{text} (status {status}, {path})")
@@ -354,7 +399,7 @@ class Store:
         try:
             status = lib.aul_open(os.fsencode(path), options, cell, error)
             if status:
-                raise_error(status, error, path, _FULL_OPENING)
+                raise_error(status, error, path, _ADVICE_OPENING)
             self.handle = _held(cell[0], cell)
         except BaseException:  # whose traceback would keep the lock that an interrupt came with
             ffi.release(cell)
@@ -380,7 +425,7 @@ class Store:
         error = _new(_ERROR)
         status = lib.aul_close(self.handle, error)
         if status:
-            raise_error(status, error, self.path, _FULL_CLOSING)
+            raise_error(status, error, self.path, _ADVICE_CLOSING)
 
     def check_open(self, *, for_writing: bool) -> None:
         """Raises when the handle is closed or forked, or is asked to write and may not."""

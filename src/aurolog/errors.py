@@ -82,15 +82,28 @@ class FormatError(AurologError):
     """The volume was written by a newer aurolog: use that."""
 
 
-class AccessError(AurologError, PermissionError):
-    """The operating system refuses access: fix the permissions."""
+class _SystemError(AurologError, OSError):
+    """The operating system refused something: ``errno`` says why, ``filename`` of which file.
+
+    ``strerror`` is the whole message, which names the file; printed, it is not named once more.
+    """
+
+    def __str__(self) -> str:
+        if self.strerror is None:
+            return super().__str__()
+        return f"[Errno {self.errno}] {self.strerror}"
 
 
-class DiskFullError(AurologError, OSError):
+class AccessError(_SystemError, PermissionError):
+    """The operating system refuses access: fix the permissions, or open with
+    ``read_only=True``."""
+
+
+class DiskFullError(_SystemError):
     """No space: the call committed nothing. Free some and repeat; after ``close``, open again."""
 
 
-class StorageError(AurologError, OSError):
+class StorageError(_SystemError):
     """The disk failed.
 
     What was acknowledged is safe as far as the disk is; reopen to write again.

@@ -80,8 +80,9 @@ def explain(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         # Without the number that Python puts before it; the library's own errors name the place.
-        place = error.filename
-        if place is None and not isinstance(error, AurologError):
-            place = "standard output"  # whatever else is written to or read from has a name
-        text = error.strerror if place is None else f"{place}: {error.strerror}"
+        text = error.strerror
+        if not isinstance(error, AurologError):
+            # Whatever else is written to or read from has a name.
+            place = "standard output" if error.filename is None else error.filename
+            text = f"{place}: {text}"
     return " ".join(text.split()) or type(error).__name__
