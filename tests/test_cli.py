@@ -223,6 +223,19 @@ def test_log_shows_only_the_records_of_the_range(aurolog_command: Any, volume: P
     assert lsns("--batches") == [[], [], []]
 
 
+def test_log_says_when_there_is_nothing_to_show(aurolog_command: Any, volume: Path) -> None:
+    newest = aurolog_command("info", volume, "--json").value["durable_lsn"]
+    for options, where in (
+        (("--from", 99999), "99999 on"),
+        (("--from", 99998, "--to", 99999, "--json"), "99998 to 99999"),
+    ):
+        ran = aurolog_command("log", volume, *options)
+        assert (ran.status, ran.out) == (0, "")
+        assert ran.err == (
+            f"aurolog: there is nothing from LSN {where}; the newest commit is LSN {newest}\n"
+        )
+
+
 def test_log_as_json_is_what_the_library_says(aurolog_command: Any, volume: Path) -> None:
     lines = aurolog_command("log", volume, "--json", "--bytes", 3).out.splitlines()
     with aurolog.open(volume, read_only=True) as db:
@@ -626,6 +639,21 @@ def test_an_interrupted_import_says_what_is_committed(
     )
 
 
+@pytest.mark.parametrize("error", [aurolog.DiskFullError, OSError])
+def test_an_import_that_fails_at_once_says_that_it_made_a_volume(
+    aurolog_command: Any, path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    def full(*_: Any) -> None:
+        raise error(28, "No space left on device", "somewhere")
+
+    monkeypatch.setattr(transfer, "_write_pages", full)
+    made = f"aurolog: created a volume in {path}, which is empty: nothing was imported\n"
+    for begin in (made, ""):
+        ran = aurolog_command("import", path, __file__)
+        assert ran.status == 3
+        assert re.fullmatch(f"{re.escape(begin)}aurolog: [^\n]*No space left[^\n]*\n", ran.err)
+
+
 def test_json_names_whole_paths(
     aurolog_command: Any, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -656,6 +684,34 @@ def test_export_of_more_than_there_is_is_refused(
     assert not target.exists()
     assert aurolog_command("export", volume, target, "--page", 9).status == 0
     assert target.read_bytes() == b""
+
+
+@pytest.mark.parametrize("lsn", [0, 1])
+def test_export_as_of_the_time_before_the_first_commit_is_refused(
+    aurolog_command: Any, volume: Path, tmp_path: Path, lsn: int
+) -> None:
+    """LSN 1 is inside the commit of LSN 2: what is there as of LSN 1 is the empty volume."""
+    target = tmp_path / "target"
+    target.write_bytes(b"precious")
+    arguments = ("export", volume, target, "--at", lsn, "--force")
+    ran = aurolog_command(*arguments)
+    assert (ran.status, ran.out) == (2, "")
+    assert "empty as of LSN 0; its first commit is LSN 2" in ran.err
+    assert target.read_bytes() == b"precious"
+    assert aurolog_command(*arguments, "--size", 0).status == 0
+    assert target.read_bytes() == b""
+    assert aurolog_command("export", volume, target, "--at", 2, "--force").status == 0
+    assert target.stat().st_size == 4 * 4096
+
+
+def test_export_of_a_volume_without_commits_is_an_empty_file(
+    aurolog_command: Any, path: Path, tmp_path: Path
+) -> None:
+    aurolog.open(path).close()
+    for number, options in enumerate(((), ("--at", 0))):
+        target = tmp_path / f"target{number}"
+        assert aurolog_command("export", path, target, *options).status == 0
+        assert target.read_bytes() == b""
 
 
 def test_a_full_disk_leaves_no_half_export(volume: Path, tmp_path: Path) -> None:
@@ -751,6 +807,19 @@ def test_wrong_usage_ends_with_two(aurolog_command: Any, volume: Path) -> None:
         assert ran.out == ""
         assert ran.err != ""
         assert "Traceback" not in ran.err
+
+
+def test_wrong_usage_is_told_in_words_of_the_command_line(
+    aurolog_command: Any, volume: Path
+) -> None:
+    ran = aurolog_command("cat", volume, -1)
+    assert (ran.status, ran.out) == (2, "")
+    assert "PAGE" in ran.err
+    assert "No such option" not in ran.err
+    assert aurolog_command("cat", volume, 0, "--no-such-option").status == 2
+    ran = aurolog_command("import", volume, __file__, "--page-size", 512)
+    assert ran.status == 2
+    assert "has pages of 4096 bytes, not 512: leave --page-size out" in ran.err
 
 
 def test_no_volume_ends_with_three(aurolog_command: Any, tmp_path: Path) -> None:

@@ -121,16 +121,17 @@ def options(
     """A durable page store whose past stays readable."""
 
 
-def _add(name: str, command: Callable[..., None]) -> None:
+def _add(name: str, command: Callable[..., None], **settings: Any) -> None:
     """Add a command; its help is its docstring, a line per paragraph for the terminal to wrap."""
     paragraphs = (introspection.getdoc(command) or "").split("\n\n")
-    app.command(name, help="\n\n".join(" ".join(text.split()) for text in paragraphs))(command)
+    text = "\n\n".join(" ".join(text.split()) for text in paragraphs)
+    app.command(name, help=text, context_settings=settings)(command)
 
 
 _add("demo", demo.demo)
 _add("info", inspect.info)
 _add("log", inspect.log)
-_add("cat", inspect.cat)
+_add("cat", inspect.cat, ignore_unknown_options=True)  # -1 is a bad page number, no option
 _add("verify", check.verify)
 _add("import", transfer.import_file)
 _add("export", transfer.export_file)

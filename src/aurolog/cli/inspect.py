@@ -105,7 +105,9 @@ def log(
         raise CommandError(f"--to {last} is below --from {first}")
     with open_to_read(path) as volume:
         bold, off = ("\x1b[1m", "\x1b[0m") if terminal.styled() and not json else ("", "")
+        nothing = True
         for batch in volume.log(first, last):
+            nothing = False
             records = [
                 record
                 for record in batch.records
@@ -117,6 +119,12 @@ def log(
             print(f"{bold}{_batch_line(batch)}{off}")
             if not batches:
                 sys.stdout.writelines(f"  {_record_line(r, data)}\n" for r in records)
+        if nothing:
+            end = "on" if last is None else f"to {last}"
+            sys.stderr.write(
+                f"aurolog: there is nothing from LSN {first} {end}; the newest commit is LSN "
+                f"{volume.visible_lsn}\n"
+            )
 
 
 def _batch_line(batch: aurolog.Batch) -> str:

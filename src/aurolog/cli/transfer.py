@@ -72,9 +72,14 @@ def import_file(
                 while data := _read_ahead(source, file, size, done.bytes):
                     done.add(_write_pages(volume, done.next_page, data, note), len(data))
                     advance(done.bytes, size or done.bytes)
-            except (KeyboardInterrupt, aurolog.AurologError):
+            except (KeyboardInterrupt, aurolog.AurologError, OSError):
                 if done.transactions:  # the error is told behind it
                     sys.stderr.write(f"aurolog: cut short: {done}; the rest was not\n")
+                elif created:
+                    sys.stderr.write(
+                        f"aurolog: created a volume in {printable(str(path.absolute()))}, which is "
+                        "empty: nothing was imported\n"
+                    )
                 raise
             seconds = time.perf_counter() - began
             logged = volume.stats().log_bytes - logged
@@ -147,6 +152,9 @@ def _open_or_create(path: Path, page_size: int | None) -> tuple[aurolog.Volume, 
         return aurolog.open(path, page_size=page_size, create=False), False
     except aurolog.NotAVolumeError:
         return aurolog.open(path, page_size=page_size), True
+    except aurolog.InputError as error:
+        text = str(error).replace("leave page_size out", "leave --page-size out")
+        raise CommandError(text) from None
 
 
 def _open_source(file: Path) -> BinaryIO:
@@ -227,6 +235,7 @@ def export_file(
     with open_to_read(path) as volume, view_at(volume, at) as view:
         available = max(len(view) - page, 0) * view.page_size
         if size is None:
+            _refuse_the_time_before(volume, view)
             size = available
         if size > available:
             raise CommandError(
@@ -255,6 +264,18 @@ def export_file(
         )
         return
     print(f"exported {bytes_text(size)} as of LSN {lsn} to {printable(str(file))}; {seconds:.2f} s")
+
+
+def _refuse_the_time_before(volume: aurolog.Volume, view: aurolog.View) -> None:
+    """Nobody who names an LSN inside the first commit means the empty volume before it."""
+    if len(view) > 0 or view.lsn == volume.visible_lsn:
+        return
+    first = next((batch.lsn for batch in volume.log() if batch.kind == "pages"), 0)
+    if view.lsn < first:
+        raise CommandError(
+            f"the volume is empty as of LSN {view.lsn}; its first commit is LSN {first}: ask for "
+            "that one or a later one, or with --size 0 for an empty file"
+        )
 
 
 def _refuse_existing(file: Path, force: bool) -> None:
