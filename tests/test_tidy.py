@@ -7,18 +7,25 @@ the end every rule is run on lines that break it, and on lines that only look as
 from __future__ import annotations
 
 import ast
+import asyncio
+import os
 import re
+import subprocess
 import sys
+import textwrap
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
+import aurolog
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "aurolog"
 CORE = ROOT / "csrc"
 LINE_COLUMNS_MAX = 100
+EXAMPLES = ("README.md", "docs/api.md")
 
 # --- who may import whom -------------------------------------------------------------------------
 
@@ -246,9 +253,30 @@ def blocks(markdown: str) -> list[tuple[int, str]]:
     return [(line_of(markdown, m.start()) + 1, m[1]) for m in pattern.finditer(markdown)]
 
 
+def is_excerpt(block: str) -> bool:
+    """Whether a block is no program: its volume `db` is open, and it may await."""
+    return "import aurolog\n" not in block
+
+
 def run_block(file: Path, line: int, block: str) -> None:
     """Run a block as a program; a traceback names the file and its line."""
-    exec(compile("\n" * (line - 1) + block, str(file), "exec"), {"__name__": "__main__"})
+    source = "\n" * (line - 1) + block
+    code = compile(source, str(file), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if not is_excerpt(block):
+        exec(code, {"__name__": "__main__"})
+        return
+    with aurolog.open("excerpt.aurolog") as db:
+        awaitable = eval(code, {"aurolog": aurolog, "asyncio": asyncio, "db": db})
+        if awaitable is not None:
+            asyncio.run(awaitable)
+
+
+def typed_program(block: str) -> str:
+    """A block as a type checker can read it."""
+    if not is_excerpt(block):
+        return block
+    head = "import asyncio\nimport aurolog\n\nasync def excerpt(db: aurolog.Volume) -> None:\n"
+    return head + textwrap.indent(block, "    ")
 
 
 # --- the tree ------------------------------------------------------------------------------------
@@ -323,18 +351,35 @@ def test_lines_fit_side_by_side() -> None:
     expect_none(found)
 
 
-@pytest.mark.parametrize(("name", "how_many"), [("README.md", None), ("docs/api.md", 1)])
-def test_examples_run(
-    name: str, how_many: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All of the README's examples; of the manual the first, the others are excerpts."""
-    examples = blocks(read(ROOT / name))[:how_many]
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = blocks(read(ROOT / name))
     assert examples, f"{name} has no example"
     for number, (line, block) in enumerate(examples):
         directory = tmp_path / str(number)
         directory.mkdir()
         monkeypatch.chdir(directory)
         run_block(ROOT / name, line, block)
+
+
+def test_examples_have_sound_types(tmp_path: Path) -> None:
+    programs = []
+    for name in EXAMPLES:
+        for line, block in blocks(read(ROOT / name)):
+            programs.append(tmp_path / f"{Path(name).stem}_line_{line}.py")
+            programs[-1].write_text(typed_program(block))
+    assert type_findings(programs) == ""
+
+
+def type_findings(programs: Sequence[Path]) -> str:
+    """What mypy, as strict as for the package, finds wrong with them."""
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", *map(str, programs)]
+    # A sanitizer that is there for the core has nothing to say about mypy.
+    environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr
 
 
 def test_the_changelog_knows_the_version() -> None:
@@ -516,3 +561,9 @@ def test_example_that_fails_names_its_line(tmp_path: Path) -> None:
     with pytest.raises(AssertionError) as caught:
         run_block(tmp_path / "README.md", *blocks(text)[0])
     assert caught.traceback[-1].lineno + 1 == 5
+
+
+def test_the_types_of_examples_are_looked_at(tmp_path: Path) -> None:
+    program = tmp_path / "wrong.py"
+    program.write_text(typed_program("tx = db.transaction()\nawait asyncio.sleep(tx.lsn)\n"))
+    assert "wrong.py:6: error" in type_findings([program])
