@@ -387,7 +387,9 @@ def main() -> int:
         for worker in campaign.workers:
             worker.close()
     report(campaign, options, time.monotonic() - begin, complete)
-    return 1 if campaign.problems else 0
+    if not campaign.runs:
+        print("nothing was tried: no such call, or too little time to find the calls and try one")
+    return 1 if campaign.problems or not campaign.runs else 0
 
 
 def report(campaign: Campaign, options: argparse.Namespace, seconds: float, complete: bool) -> None:
@@ -412,8 +414,9 @@ def report(campaign: Campaign, options: argparse.Namespace, seconds: float, comp
     for shape, times in shapes.most_common() if len(shapes) < len(campaign.problems) else ():
         print(f"{times} times: {shape}")
     hit = len(campaign.sites) - len(not_hit(campaign.sites))
-    print(f"told as: {dict(campaign.told.most_common())}")
-    print(f"{len(campaign.sites)} call sites, {hit} hit, {len(missed)} missed without a reason")
+    print(f"told as, what programs ask for to be refused too: {dict(campaign.told.most_common())}")
+    rest = "missed without a reason" if complete else "not reached by so few runs"
+    print(f"{len(campaign.sites)} call sites, {hit} hit, {len(missed)} {rest}")
     print(
         f"{len(campaign.stacks)} stacks, {campaign.runs} runs, {campaign.missed} without the call"
     )

@@ -7,11 +7,13 @@ The program's tables replace what is between the two markers of that file.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from repeating import commit
 from seeded_bugs import put_into
 
 
@@ -28,7 +30,10 @@ def main(program: Path, document: Path) -> int:
     assert seconds
     _, _, tables = done.stdout.partition("\n\n")
     tables = re.sub(r"\d{4,}", lambda figure: f"{int(figure[0]):,}", tables)
-    figures = f"{int(damages[1]):,} pieces of damage in {seconds[1]} s of processors; 0 violations."
+    figures = (
+        f"{int(damages[1]):,} pieces of damage in {seconds[1]} s of {os.cpu_count()} processors, "
+        f"seed 1, commit {commit()}; 0 violations."
+    )
     put_into(document, f"{figures}\n\n{tables.strip()}", "flips")
     return 0
 

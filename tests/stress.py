@@ -394,7 +394,7 @@ def run(seconds: float, seed: int, length: float) -> list[str]:
     tally: Counter[str] = Counter()
     failures: list[str] = []
     volumes = 0
-    while time.monotonic() < end and not failures:
+    while not failures and (not volumes or time.monotonic() < end):
         with tempfile.TemporaryDirectory(prefix="aurolog-stress-") as scratch:
             stress = Stress(Path(scratch) / "volume", f"{seed}/{volumes}", tally)
             volumes += 1

@@ -157,15 +157,24 @@ static void print_table(bool clean) {
     }
 }
 
+/* What the tables tell of: the rest was bytes put over the same bytes. */
+static u64 changed(const flips_counts *counts) {
+    const _Atomic u64 *at = &counts->outcomes[0][0][0];
+    u64 sum = 0;
+    for (size_t i = 0; i < sizeof counts->outcomes / sizeof *at; i++) sum += atomic_load(&at[i]);
+    return sum;
+}
+
 static void report(const options *chosen, double seconds) {
     const flips_counts *c = &all->counts;
     printf("seed %llu, share %llu of %llu, %llu processes, %.1f s, commit %s\n",
            (unsigned long long)chosen->seed, (unsigned long long)chosen->share,
            (unsigned long long)chosen->shares, (unsigned long long)chosen->jobs, seconds,
            chosen->commit);
-    printf("%12llu damages\n%12.0f seconds of processors\n%12llu violations\n",
-           (unsigned long long)all->done, aul_jobs_processor_seconds(),
-           (unsigned long long)c->crash.violations);
+    printf("%12llu damages\n%12llu more that would have changed nothing\n"
+           "%12.0f seconds of processors\n%12llu violations\n",
+           (unsigned long long)changed(c), (unsigned long long)(all->done - changed(c)),
+           aul_jobs_processor_seconds(), (unsigned long long)c->crash.violations);
     print_table(true);
     print_table(false);
 }
@@ -184,13 +193,18 @@ int main(int count, char **arguments) {
         {"--damage", &chosen.damage, NULL, NULL},       {"--commit", NULL, &chosen.commit, NULL},
         {"--every-bit", NULL, NULL, &chosen.every_bit}, {NULL, NULL, NULL, NULL}};
     aul_jobs_parse(count, arguments, known, "csrc/flips/flips.c");
-    chosen.shares = aul_max(1, chosen.shares);
-    chosen.share %= chosen.shares;
+    if (chosen.share >= chosen.shares ||
+        (chosen.volume != UINT64_MAX && chosen.volume >= FLIPS_VOLUMES)) {
+        fprintf(stderr, "flips: shares are counted from 0 to --shares - 1, volumes to %d\n",
+                FLIPS_VOLUMES - 1);
+        return 2;
+    }
     all = aul_jobs_share(sizeof *all);
     aul_crash_share_images();
     double begin = aul_jobs_now();
     chosen.end = chosen.seconds ? begin + (double)chosen.seconds : 1e300;
     bool well = aul_jobs_run(aul_max(1, chosen.jobs), work, failed, &chosen);
     report(&chosen, aul_jobs_now() - begin);
-    return well && !all->counts.crash.violations ? 0 : 1;
+    if (!all->done) fprintf(stderr, "flips: no damage was done: too little time, or no such one\n");
+    return well && all->done && !all->counts.crash.violations ? 0 : 1;
 }

@@ -466,10 +466,11 @@ int main(int count, char **arguments) {
     time_t end = time(NULL) + (time_t)seconds;
     do {
         begin_volume();
-        for (int i = 0; i < SESSIONS_MAX && time(NULL) < end; i++) {
+        int done = 0;
+        do {
             session(&random);
             open_volume();
-        }
+        } while (++done < SESSIONS_MAX && time(NULL) < end);
         check_opened();
         aul_free(store);
         remove_volume();
