@@ -67,6 +67,7 @@ static u64 place_frame(aul_store *store, aul_log_batch *batch, size_t i, const a
                        .flags = (i == 0 ? AUL_FRAME_FIRST : 0) |
                                 (i + 1 == batch->frame_count ? AUL_FRAME_LAST : 0)};
     if (AUL_SEEDED(DURABLE_BEFORE_OVERSTATED)) frame.durable_before = store->log.last_commit;
+    if (AUL_SEEDED(DURABLE_BEFORE_LOST)) frame.durable_before = 0;
     frame.payload_crc = aul_crc32c(0, payload, frame.payload_bytes);
     *start = payload - AUL_FRAME_HEADER;
     aul_frame_encode(*start, &frame, segment->id, offset);

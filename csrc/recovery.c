@@ -718,7 +718,8 @@ static int secure_tail(recovery *r, const kept_tail *kept, aul_error *error) {
     aul_store *store = r->store;
     aul_log *log = &store->log;
     aul_segment *segment;
-    u64 footer = aul_run_footer_bytes(kept->entries, kept->commits, kept->truncates);
+    u64 entries = AUL_SEEDED(TAIL_WITHOUT_FOOTER) ? 0 : kept->entries;
+    u64 footer = aul_run_footer_bytes(entries, kept->commits, kept->truncates);
     u64 capacity = aul_round_up(AUL_BLOCK + kept->count + footer, AUL_BLOCK);
     log->next_lsn = kept->first_lsn;
     int status = aul_log_new_segment(store, capacity, capacity, false, &segment, error);
@@ -941,7 +942,7 @@ static int mend(recovery *r, aul_error *error) {
     for (size_t i = 0; i < store->index.list->count && !status; i++)
         store->index.list->items[i]->name_unsynced = false;
     if (!status) status = aul_lock_publish(store, error);
-    if (!status) status = remove_dead(r, epoch, error);
+    if (!status && !AUL_SEEDED(DEAD_LEFT)) status = remove_dead(r, epoch, error);
     return status;
 }
 
@@ -992,7 +993,8 @@ static int recover_once(aul_store *store, aul_error *error) {
     status = aul_lock_read_durable(store, &told, &alive, error);
     if (store->read_only) {
         /* A dead process may have renamed the manifest in the cache only. As far as we may. */
-        if (!status && !alive) (void)aul_disk_sync_directory_at(store->disk, store->path);
+        if (!status && !alive && !AUL_SEEDED(READER_UNSYNCED))
+            (void)aul_disk_sync_directory_at(store->disk, store->path);
         if (!status && alive) r.limit = aul_max(told, store->manifest.durable_lsn);
     }
     r.listed = store->manifest.segments;

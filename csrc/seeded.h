@@ -23,6 +23,8 @@ enum {
     AUL_SEEDED_WOKEN_IS_DURABLE,      /* log.c: a sync wakes followers whose LSNs are not in it */
     AUL_SEEDED_FOLLOWER_LEFT_ASLEEP,  /* log.c: who leaves the line wakes nobody */
     AUL_SEEDED_OS_UNWRITTEN,          /* log.c: an "os" commit does not wait for its write */
+    AUL_SEEDED_OS_FAILS_WITH_LATER,   /* log.c: it fails with a write of what came behind it */
+    AUL_SEEDED_OS_AFTER_FAILURE,      /* log.c: it is acknowledged, and its write has failed */
     AUL_SEEDED_LISTED_BEFORE_NAMED,   /* store.c: the manifest lists names not yet durable */
     AUL_SEEDED_CLEAN_MARK_LEFT,       /* store.c: the clean mark outlives the next commit */
     AUL_SEEDED_DURABLE_OVERSTATED,    /* store.c: the manifest calls durable what is logged */
@@ -45,13 +47,17 @@ enum {
     AUL_SEEDED_EPOCH_UNANNOUNCED,    /* recovery.c: a session appends before its manifest */
     AUL_SEEDED_CUT_UNLOGGED,         /* recovery.c: no branch point is logged behind the cut */
     AUL_SEEDED_READER_SHOWS_ALL,     /* recovery.c: a reader shows what may not be durable */
-    AUL_SEEDED_PAYLOAD_UNCHECKED,    /* segment.c: a frame's payload is not checked */
-    AUL_SEEDED_HEADER_UNCHECKED,     /* frame.c: a frame's header is not checked */
-    AUL_SEEDED_MANIFEST_UNSYNCED,    /* manifest.c: renamed before it is synced */
-    AUL_SEEDED_RENAME_UNSYNCED,      /* manifest.c: the directory is not synced after it */
-    AUL_SEEDED_BOUND_FORGOTTEN,      /* manifest.c: a stale tail stays part of the log */
+    AUL_SEEDED_READER_UNSYNCED,      /* recovery.c: a reader shows what a lost rename has made so */
+    AUL_SEEDED_TAIL_WITHOUT_FOOTER, /* recovery.c: the tail's new segment has no room to be sealed */
+    AUL_SEEDED_DEAD_LEFT,           /* recovery.c: files that are cut stay */
+    AUL_SEEDED_PAYLOAD_UNCHECKED,   /* segment.c: a frame's payload is not checked */
+    AUL_SEEDED_HEADER_UNCHECKED,    /* frame.c: a frame's header is not checked */
+    AUL_SEEDED_MANIFEST_UNSYNCED,   /* manifest.c: renamed before it is synced */
+    AUL_SEEDED_RENAME_UNSYNCED,     /* manifest.c: the directory is not synced after it */
+    AUL_SEEDED_BOUND_FORGOTTEN,     /* manifest.c: a stale tail stays part of the log */
     AUL_SEEDED_DURABLE_BEFORE_OVERSTATED, /* log_append.c: frames call durable what is logged */
-    AUL_SEEDED_FOOTER_ROOM_FORGOTTEN,     /* log_append.c: no room is kept for the footer */
+    AUL_SEEDED_DURABLE_BEFORE_LOST,   /* log_append.c: frames say of nothing that it is durable */
+    AUL_SEEDED_FOOTER_ROOM_FORGOTTEN, /* log_append.c: no room is kept for the footer */
     AUL_SEEDED_ENTRY_LOST_AT_ROLL,    /* log_append.c: a new segment's first frame is not indexed */
     AUL_SEEDED_IN_FLIGHT_UNLIMITED,   /* log_append.c: LSNs run ahead without a limit */
     AUL_SEEDED_TIME_GOES_BACK,        /* log_append.c: commit times follow the caller's clock */

@@ -109,6 +109,7 @@ typedef struct {
     bool faulty; /* a fault may strike, or has */
     bool lies;   /* and it is that the disk loses or misplaces a write */
     bool full;   /* the disk may have no room: commits may be refused, and nothing else */
+    bool quiet;  /* no images are made: threads take turns, and that is all */
     u32 depth;
     u32 every;          /* down to this depth the power is cut at every call of a recovery */
     size_t later_first; /* of run->later, those of this life */
@@ -155,6 +156,9 @@ bool aul_crash_close_session(aul_crash_run *run);
 /* The process ends, or the power. What was there before ends with its disk. */
 void aul_crash_end_session(aul_crash_run *run, aul_sim_cut cut);
 
+/* A write, or an early sync, that fails while others have been written and synced. */
+aul_sim_fault aul_crash_failing_write(aul_random *random);
+aul_sim_fault aul_crash_failing_sync(aul_random *random);
 /* A fault has struck: calls may fail now, and the log may have ended. */
 bool aul_crash_struck(const aul_crash_run *run);
 /* Whether a call may have failed with this status. */
@@ -187,6 +191,10 @@ void aul_crash_sync(aul_crash_run *run);
 
 /* crash_line.c: some threads commit, sync and do the background thread's work, all at once. */
 void aul_crash_line(aul_crash_run *run, u32 size);
+
+/* The same on a disk that fails at one of their writes or syncs, and without crashes: many of these
+ * find what needs some threads at some places just then. */
+void aul_crash_line_fails(aul_crash_run *run);
 
 /* crash_held.c */
 void aul_crash_hold(aul_crash_run *run);

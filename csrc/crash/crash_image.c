@@ -15,6 +15,7 @@
 #define RECOVERED_AGAIN 20
 #define USED 50
 #define KEPT 20
+#define IN_LINE 4
 #define CLOSED 20
 /* One in: */
 #define EVERY_CALL 300
@@ -266,6 +267,10 @@ static void recover(aul_crash_run *run) {
     if (!run->failed && aul_random_chance(random, RECOVERED_AGAIN)) recover_again(run);
     run->life.in_boundary = in_boundary;
     if (!run->failed && aul_random_chance(random, USED)) aul_crash_use(run);
+    if (!run->failed && aul_random_chance(random, IN_LINE)) {
+        aul_crash_line_fails(run);
+        return;
+    }
     run->life.op = AUL_OP_KEEP;
     if (!run->failed && aul_random_chance(random, KEPT)) {
         bool full = aul_random_chance(random, 50);

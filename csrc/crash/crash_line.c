@@ -10,11 +10,13 @@
 #include "crash.h"
 
 #define COMMITTERS_MAX 9
+#define STRIKES_WITHIN 20 /* calls that the fault is about */
 
 typedef struct {
     aul_crash_run *run;
     u32 size;   /* of commits that are all of one size, or 0 */
     bool burst; /* many, and each commits once */
+    u32 os;     /* of 100 commits so many that wait for no sync */
 } line;
 
 static void begin(aul_crash_run *run, aul_crash_op op) {
@@ -24,8 +26,8 @@ static void begin(aul_crash_run *run, aul_crash_op op) {
 static void do_one(const line *in, aul_random *random) {
     aul_crash_run *run = in->run;
     u64 what = in->burst ? 0 : aul_random_below(random, 100);
-    bool sync = in->burst || aul_random_chance(random, 75);
-    u32 durability = sync ? AUL_DURABILITY_SYNC : AUL_DURABILITY_OS;
+    bool os = aul_random_chance(random, in->os);
+    u32 durability = os ? AUL_DURABILITY_OS : AUL_DURABILITY_SYNC;
     if (what < 65) {
         begin(run, durability ? AUL_OP_COMMIT_OS : AUL_OP_COMMIT);
         aul_crash_commit(run, in->size ? in->size : 1 + aul_random_below(random, 400), in->size > 0,
@@ -73,10 +75,17 @@ static void keep_some(void *argument) {
 }
 
 void aul_crash_line(aul_crash_run *run, u32 size) {
-    line in = {run, size, aul_random_chance(&run->random, 30)};
+    line in = {run, size, aul_random_chance(&run->random, 30), 0};
+    if (!in.burst || aul_random_chance(&run->random, 30))
+        in.os = aul_random_chance(&run->random, 70) ? 25 : 60;
     aul_log *log = &run->life.store->log;
     u64 fewer = in.burst ? 0 : aul_random_below(&run->random, COMMITTERS_MAX - 1);
     for (size_t i = 0; i < AUL_SIM_THREADS; i++) run->thread_op[i] = AUL_OP_SYNC;
+    /* What may strike at any time strikes here, some of the time. */
+    if (run->life.faulty && !aul_crash_struck(run) && aul_random_chance(&run->random, 60)) {
+        run->fault.at = 1 + aul_random_below(&run->random, STRIKES_WITHIN);
+        aul_simdisk_inject(run->life.disk, &run->fault);
+    }
     run->life.store->disk->threads = true;
     for (u64 i = fewer; i < COMMITTERS_MAX; i++) aul_sim_thread_start(commit_some, &in);
     if (!in.burst && aul_random_chance(&run->random, 40)) aul_sim_thread_start(keep_some, &in);
@@ -90,4 +99,23 @@ void aul_crash_line(aul_crash_run *run, u32 size) {
     }
     if (log->failed && !aul_crash_struck(run))
         aul_crash_wrong(run, "the log has ended: errno %d", log->failed_errno);
+}
+
+void aul_crash_line_fails(aul_crash_run *run) {
+    aul_sim_fault outer = run->fault;
+    aul_store *store = run->life.store;
+    bool writing = aul_random_chance(&run->random, 70);
+    if (aul_sim_thread_current() >= 0) return; /* we are inside of a line */
+    run->fault = (writing ? aul_crash_failing_write : aul_crash_failing_sync)(&run->random);
+    aul_simdisk_inject(run->life.disk, &run->fault);
+    run->life.faulty = run->life.quiet = true;
+    run->life.in_boundary = false;
+    aul_crash_line(run, 0);
+    run->life.in_boundary = true;
+    if (store->log.failed && aul_visible_lsn(store) != aul_durable_lsn(store))
+        aul_crash_wrong(run, "after a failure LSN %llu is shown, %llu is durable",
+                        (unsigned long long)aul_visible_lsn(store),
+                        (unsigned long long)aul_durable_lsn(store));
+    if (!run->failed) aul_crash_check(run, store, &run->life.model, true);
+    run->fault = outer;
 }

@@ -339,12 +339,18 @@ static void end_session(aul_crash_run *run) {
         drop_session(run);
 }
 
-/* A sync that fails early, so that others come after it. */
-static aul_sim_fault failing_sync(aul_random *random) {
+aul_sim_fault aul_crash_failing_sync(aul_random *random) {
     bool any = aul_random_chance(random, 25);
     return (aul_sim_fault){.calls = 1u << AUL_SIM_SYNC | (u32)any << AUL_SIM_SYNC_DIRECTORY,
                            .at = 1 + aul_random_below(random, 4),
                            .what = EIO,
+                           .for_ever = aul_random_chance(random, 20)};
+}
+
+aul_sim_fault aul_crash_failing_write(aul_random *random) {
+    return (aul_sim_fault){.calls = 1u << AUL_SIM_WRITE,
+                           .at = 1 + aul_random_below(random, 30),
+                           .what = aul_random_chance(random, 70) ? EIO : ENOSPC,
                            .for_ever = aul_random_chance(random, 20)};
 }
 
@@ -383,7 +389,8 @@ static shape choose_shape(aul_crash_run *run) {
     if (kind < 50)
         like.worse_after = UINT64_MAX;
     else
-        like.worse = kind < 65   ? failing_sync
+        like.worse = kind < 62   ? aul_crash_failing_sync
+                     : kind < 68 ? aul_crash_failing_write
                      : kind < 80 ? failing_call
                      : kind < 85 ? no_memory
                                  : 0;
@@ -421,6 +428,9 @@ static void make_worse(aul_crash_run *run, const shape *like, bool lies) {
     aul_simdisk_inject(run->life.disk, &run->fault);
     run->life.faulty = true;
     run->life.lies = lies;
+    /* It strikes while many wait for each other. */
+    if (!lies && aul_random_chance(&run->random, 50))
+        aul_crash_line(run, like->equal_sizes ? like->size : 0);
 }
 
 static void run_steps(aul_crash_run *run) {

@@ -17,12 +17,17 @@
 #define STACK_BYTES (2u << 20)
 #define LOCK_GIVES_WAY 20 /* of 100 */
 #define CREATION_FAILS 20
+#define UNFAIR 40
+#define WOKEN_LATE 30
+#define GOES_LATE 2
+#define LATE_TURNS 200
 
 typedef enum { FREE, READY, WAITING } thread_state;
 
 typedef struct {
     thread_state state;
     bool lasting; /* made by the engine: nobody expects its end */
+    u64 late;     /* so many turns others have before it goes on */
     ucontext_t context;
     void *stack, *shadow;
     const pthread_cond_t *waits_for;
@@ -38,6 +43,7 @@ static const void *outside_stack;
 static size_t outside_bytes;
 static int current = -1;
 static aul_random *chance;
+static bool unfair; /* some are late */
 static const pthread_mutex_t *gives_way;
 
 int aul_sim_thread_current(void) { return current; }
@@ -119,9 +125,31 @@ void aul_sim_thread_give_way(u32 percent) {
     if (current >= 0 && aul_random_chance(chance, percent)) give_turn_back();
 }
 
+static void wake(thread *sleeper) {
+    sleeper->state = READY;
+    if (unfair && aul_random_chance(chance, WOKEN_LATE))
+        sleeper->late = aul_random_below(chance, LATE_TURNS);
+}
+
+/* Whose turn it is: not that of one who is late, as long as there are others. */
+static int choose_next(const int *ready, size_t count) {
+    int in_time[AUL_SIM_THREADS];
+    size_t others = 0;
+    if (unfair && aul_random_chance(chance, GOES_LATE))
+        threads[ready[aul_random_below(chance, count)]].late = aul_random_below(chance, LATE_TURNS);
+    for (size_t i = 0; i < count; i++) {
+        thread *one = &threads[ready[i]];
+        if (!one->late) in_time[others++] = ready[i];
+        one->late -= one->late > 0;
+    }
+    return others ? in_time[aul_random_below(chance, others)]
+                  : ready[aul_random_below(chance, count)];
+}
+
 bool aul_sim_threads_run(aul_random *random, const pthread_mutex_t *lock) {
     chance = random;
     gives_way = lock;
+    unfair = aul_random_chance(random, UNFAIR);
     for (;;) {
         int ready[AUL_SIM_THREADS];
         size_t count = 0, expected = 0;
@@ -130,7 +158,7 @@ bool aul_sim_threads_run(aul_random *random, const pthread_mutex_t *lock) {
             expected += threads[i].state != FREE && !threads[i].lasting;
         }
         if (!expected || !count) return !expected;
-        give_turn(ready[aul_random_below(random, count)]);
+        give_turn(choose_next(ready, count));
     }
 }
 
@@ -157,8 +185,7 @@ int aul_sim_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
 
 int aul_sim_cond_broadcast(pthread_cond_t *condition) {
     for (int i = 0; i < AUL_SIM_THREADS; i++)
-        if (threads[i].state == WAITING && threads[i].waits_for == condition)
-            threads[i].state = READY;
+        if (threads[i].state == WAITING && threads[i].waits_for == condition) wake(&threads[i]);
     return 0;
 }
 
@@ -167,7 +194,7 @@ int aul_sim_cond_signal(pthread_cond_t *condition) {
     size_t count = 0;
     for (int i = 0; i < AUL_SIM_THREADS; i++)
         if (threads[i].state == WAITING && threads[i].waits_for == condition) waiting[count++] = i;
-    if (count) threads[waiting[aul_random_below(chance, count)]].state = READY;
+    if (count) wake(&threads[waiting[aul_random_below(chance, count)]]);
     return 0;
 }
 
