@@ -48,7 +48,7 @@ enum {
     AUL_SEEDED_CUT_UNLOGGED,         /* recovery.c: no branch point is logged behind the cut */
     AUL_SEEDED_READER_SHOWS_ALL,     /* recovery.c: a reader shows what may not be durable */
     AUL_SEEDED_READER_UNSYNCED,      /* recovery.c: a reader shows what a lost rename has made so */
-    AUL_SEEDED_TAIL_WITHOUT_FOOTER, /* recovery.c: the tail's new segment has no room to be sealed */
+    AUL_SEEDED_TAIL_WITHOUT_FOOTER, /* recovery.c: the tail's new segment has no room for a footer */
     AUL_SEEDED_DEAD_LEFT,           /* recovery.c: files that are cut stay */
     AUL_SEEDED_PAYLOAD_UNCHECKED,   /* segment.c: a frame's payload is not checked */
     AUL_SEEDED_HEADER_UNCHECKED,    /* frame.c: a frame's header is not checked */

@@ -22,7 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from repeating import ROOT, commit
+
 HEADER = ROOT / "csrc" / "seeded.h"
 
 
@@ -66,7 +67,13 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 def hunt(program: Path, bug: Bug, seconds: int, seed: int) -> Result:
     """Run the campaign with one bug switched on."""
     begin = time.monotonic()
-    chosen = {"--bug": bug.number, "--time": seconds, "--seed": seed, "--jobs": 1}
+    chosen = {
+        "--bug": bug.number,
+        "--time": seconds,
+        "--seed": seed,
+        "--jobs": 1,
+        "--commit": commit(),
+    }
     done = run([str(program.resolve()), *(str(x) for option in chosen.items() for x in option)])
     found = re.search(r"^seed \d+: (.*)$", done.stderr, re.MULTILINE)
     if done.returncode not in (0, 1):

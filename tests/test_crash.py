@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import seeded_bugs
+from repeating import commit
 from seeded_bugs import ROOT, run
 
 MAKE = shutil.which("make")
@@ -54,6 +55,11 @@ def crash_with_bugs() -> Path:
     return build("crash-bugs")
 
 
+def campaign(program: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """One, which names the commit where it fails."""
+    return run([str(program), "--commit", commit(), *options])
+
+
 def figure(output: str, name: str) -> int:
     """A figure of the report."""
     found = re.search(rf"^ *(\d+) {name}$", output, re.MULTILINE)
@@ -70,17 +76,19 @@ def expect_well(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_nothing_acknowledged_is_lost_and_every_boundary_is_hit(crash: Path) -> None:
-    report = expect_well(run([str(crash), "--programs", "100", "--seed", "1", "--coverage"]))
+    report = expect_well(campaign(crash, "--programs", "100", "--seed", "1", "--coverage"))
     assert figure(report, "distinct images") > 20_000
     assert figure(report, "recoveries from a crash in a recovery") > 5_000
     assert figure(report, "operations in line") > 1_000
     assert figure(report, "recoveries crashed at every call") > 50
     assert figure(report, "damaged images") > 500
-    assert len(re.findall(r"^boundary: (.*): \d+$", report, re.MULTILINE)) > 100
+    assert figure(report, "lives after a cut: kill") > 10_000
+    assert "boundary: read-only / sync directory / directory: " in report
+    # And, or it would have failed: each kind of call that it lists was hit, and no other.
 
 
 def test_a_kind_of_call_before_which_the_power_is_never_cut_is_a_failure(crash: Path) -> None:
-    done = run([str(crash), "--programs", "1", "--size", "1", "--least", "1"])
+    done = campaign(crash, "--programs", "1", "--size", "1", "--least", "1")
     assert done.returncode == 1
     assert figure(done.stdout, "violations") == 0
     assert "no power cut: transaction / sync / segment" in done.stdout.splitlines()
@@ -88,12 +96,12 @@ def test_a_kind_of_call_before_which_the_power_is_never_cut_is_a_failure(crash: 
 
 
 def test_nothing_acknowledged_is_lost_from_another_seed(crash: Path, seed: int) -> None:
-    expect_well(run([str(crash), "--programs", "60", "--seed", str(seed)]))
+    expect_well(campaign(crash, "--programs", "60", "--seed", str(seed)))
 
 
 def test_a_seed_says_everything_that_follows(crash: Path, seed: int) -> None:
-    command = [str(crash), "--programs", "12", "--seed", str(seed), "--jobs"]
-    reports = [expect_well(run([*command, str(jobs)])) for jobs in (1, 1, 3)]
+    chosen = ["--programs", "12", "--seed", str(seed), "--jobs"]
+    reports = [expect_well(campaign(crash, *chosen, str(jobs))) for jobs in (1, 1, 3)]
     traces = [re.findall(r"^trace .*$", report, re.MULTILINE) for report in reports]
     assert len(traces[0]) == 1
     assert traces[0] == traces[1] == traces[2]
@@ -118,6 +126,16 @@ def test_there_are_bugs_enough_in_every_part_that_makes_commits_durable() -> Non
     assert {name.lower().replace("_", " ") for name in used} == {bug.name for bug in bugs}
 
 
+def test_a_failure_says_how_to_repeat_it(crash_with_bugs: Path) -> None:
+    options = ["--bug", "1", "--programs", "9", "--size", "20"]
+    done = campaign(crash_with_bugs, *options)
+    assert done.returncode == 1
+    found = re.search(r"^seed (\d+): ", done.stderr, re.MULTILINE)
+    assert found
+    again = f"make crash SEED={found[1]} PROGRAMS=1 SIZE=20 BUG=1"
+    assert f"    commit {commit()}; to repeat: {again}\n" in done.stderr
+
+
 def test_a_sample_of_the_bugs_follows_from_the_seed() -> None:
     samples = [seeded_bugs.choose(None, 6, seed) for seed in range(20)]
     assert [len(sample) for sample in samples] == [6] * 20
@@ -126,4 +144,4 @@ def test_a_sample_of_the_bugs_follows_from_the_seed() -> None:
 
 
 def test_no_bug_is_there_when_none_is_switched_on(crash_with_bugs: Path) -> None:
-    expect_well(run([str(crash_with_bugs), "--programs", "20", "--seed", "1"]))
+    expect_well(campaign(crash_with_bugs, "--programs", "20", "--seed", "1"))

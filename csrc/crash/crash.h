@@ -172,8 +172,10 @@ bool aul_crash_told_first(const aul_crash_run *run);
 const char *aul_crash_op_name(aul_crash_op op);
 /* Prints how often the power was cut before which call. */
 void aul_crash_print_coverage(const aul_crash_hits hits);
-/* Prints the calls that can occur and did not. Returns how many. */
-size_t aul_crash_print_holes(const aul_crash_hits hits);
+/* The calls that have to occur and did not: how many. */
+size_t aul_crash_count_holes(const aul_crash_hits hits, bool prints);
+/* Prints the calls that did and are not known to. Returns how many. */
+size_t aul_crash_print_strangers(const aul_crash_hits hits);
 
 /* crash_commit.c: each tells what is wrong, and keeps the model up to date. In a thread they wait
  * for the writer's place. */

@@ -8,12 +8,12 @@
 #define THREAD_GIVES_WAY 50 /* of 100 */
 #define SYNC_TURNS 8
 /* So many times as often: */
-#define READER 20
-#define RENAMING 6
+#define READER 30
+#define RENAMING 4
 #define SPARE_WRITES 16 /* one of them is looked at */
 
 /* How often a boundary is looked at, in 1,000, by depth: at depth 0 every one. */
-static const u32 attention[AUL_CRASH_DEPTH_MAX + 1] = {1000, 40, 25, 0};
+static const u32 attention[AUL_CRASH_DEPTH_MAX + 1] = {1000, 20, 15, 0};
 
 static aul_crash_on classify(const char *path) {
     const char *name = strrchr(path, '/');

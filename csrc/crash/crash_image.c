@@ -8,7 +8,7 @@
 /* Of 100 images: */
 #define READ_ONLY_FIRST 6
 #define READ_ONLY_AFTER_KILL 12
-#define READ_ONLY_OF_CACHED 50 /* names that may be in the cache only */
+#define READ_ONLY_OF_CACHED 30 /* names that may be in the cache only */
 #define DAMAGED 5
 #define FAILING 5
 #define VERIFIED 4

@@ -8,6 +8,9 @@
 #include "../common.h"
 
 #define AUL_JOBS_MAX 64
+#ifndef AUL_SANITIZE
+#define AUL_SANITIZE "" /* how make built this program, for the command that repeats it */
+#endif
 
 /* Seconds, from some beginning. */
 double aul_jobs_now(void);

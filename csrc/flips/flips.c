@@ -16,9 +16,6 @@
 #include "../crash/jobs.h"
 #include "flips.h"
 
-#ifndef AUL_SANITIZE
-#define AUL_SANITIZE "" /* how make built this program */
-#endif
 #define CHUNK 256u           /* damages of one turn */
 #define CHUNK_SECONDS_MAX 60 /* it hangs */
 

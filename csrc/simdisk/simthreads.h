@@ -1,7 +1,7 @@
 /* simthreads.h: threads that exist only in the simulation, and take turns: one runs until it waits
  * for a condition, ends, or comes to a place where another may go on (a call of the disk, a lock).
- * Who is next is drawn, so that what threads do to each other is a function of the seed too; in some
- * runs some are late: they get no turn for a while.
+ * Who is next is drawn, so that what threads do to each other is a function of the seed too. In
+ * some runs some are late: they get no turn for a while.
  *
  * The engine is compiled against these instead of the pthread calls of the same name (turns.h). A
  * turn never ends while a lock is held, but for the one that a wait gives up: so the locks are the
