@@ -48,13 +48,13 @@ enum {
     AUL_SEEDED_CUT_UNLOGGED,         /* recovery.c: no branch point is logged behind the cut */
     AUL_SEEDED_READER_SHOWS_ALL,     /* recovery.c: a reader shows what may not be durable */
     AUL_SEEDED_READER_UNSYNCED,      /* recovery.c: a reader shows what a lost rename has made so */
-    AUL_SEEDED_TAIL_WITHOUT_FOOTER, /* recovery.c: the tail's new segment has no room for a footer */
-    AUL_SEEDED_DEAD_LEFT,           /* recovery.c: files that are cut stay */
-    AUL_SEEDED_PAYLOAD_UNCHECKED,   /* segment.c: a frame's payload is not checked */
-    AUL_SEEDED_HEADER_UNCHECKED,    /* frame.c: a frame's header is not checked */
-    AUL_SEEDED_MANIFEST_UNSYNCED,   /* manifest.c: renamed before it is synced */
-    AUL_SEEDED_RENAME_UNSYNCED,     /* manifest.c: the directory is not synced after it */
-    AUL_SEEDED_BOUND_FORGOTTEN,     /* manifest.c: a stale tail stays part of the log */
+    AUL_SEEDED_TAIL_WITHOUT_FOOTER,  /* recovery.c: the tail has no room for its footer */
+    AUL_SEEDED_DEAD_LEFT,            /* recovery.c: files that are cut stay */
+    AUL_SEEDED_PAYLOAD_UNCHECKED,    /* segment.c: a frame's payload is not checked */
+    AUL_SEEDED_HEADER_UNCHECKED,     /* frame.c: a frame's header is not checked */
+    AUL_SEEDED_MANIFEST_UNSYNCED,    /* manifest.c: renamed before it is synced */
+    AUL_SEEDED_RENAME_UNSYNCED,      /* manifest.c: the directory is not synced after it */
+    AUL_SEEDED_BOUND_FORGOTTEN,      /* manifest.c: a stale tail stays part of the log */
     AUL_SEEDED_DURABLE_BEFORE_OVERSTATED, /* log_append.c: frames call durable what is logged */
     AUL_SEEDED_DURABLE_BEFORE_LOST,   /* log_append.c: frames say of nothing that it is durable */
     AUL_SEEDED_FOOTER_ROOM_FORGOTTEN, /* log_append.c: no room is kept for the footer */

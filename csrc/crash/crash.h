@@ -106,10 +106,11 @@ typedef struct {
     u64 logged[AUL_CRASH_LOGGED_MAX]; /* commits that were logged and not waited for */
     size_t logged_count;
     bool in_boundary;
-    bool faulty; /* a fault may strike, or has */
-    bool lies;   /* and it is that the disk loses or misplaces a write */
-    bool full;   /* the disk may have no room: commits may be refused, and nothing else */
-    bool quiet;  /* no images are made: threads take turns, and that is all */
+    bool faulty;       /* a fault may strike, or has */
+    u64 struck_before; /* so often before the operation that goes on now */
+    bool lies;         /* and it is that the disk loses or misplaces a write */
+    bool full;         /* the disk may have no room: commits may be refused, and nothing else */
+    bool quiet;        /* no images are made: threads take turns, and that is all */
     u32 depth;
     u32 every;          /* down to this depth the power is cut at every call of a recovery */
     size_t later_first; /* of run->later, those of this life */
@@ -159,9 +160,13 @@ void aul_crash_end_session(aul_crash_run *run, aul_sim_cut cut);
 /* A write, or an early sync, that fails while others have been written and synced. */
 aul_sim_fault aul_crash_failing_write(aul_random *random);
 aul_sim_fault aul_crash_failing_sync(aul_random *random);
-/* A fault has struck: calls may fail now, and the log may have ended. */
+/* A fault may strike that is seen, or has: reads may fail. Interrupted and short calls are gone on
+ * with, and nobody sees them. */
+bool aul_crash_may_fail(const aul_crash_run *run);
+/* It has: calls may fail, and the log may have ended. */
 bool aul_crash_struck(const aul_crash_run *run);
-/* Whether a call may have failed with this status. */
+/* Whether a call may have failed with this status: the disk has no room, or fails for ever, or has
+ * failed in this operation, or the log has ended. */
 bool aul_crash_excused(const aul_crash_run *run, int status);
 
 /* Other processes may have been told of a sync, and this one's threads not yet: when another thread

@@ -36,7 +36,7 @@ void aul_crash_hold(aul_crash_run *run) {
         status = aul_cursor_open(run->life.store, first, UINT64_MAX, &held->cursor, &error);
         held->cursor_lsn = first;
     }
-    if (status && !run->life.faulty)
+    if (status && !aul_crash_may_fail(run))
         aul_crash_wrong(run, "nothing can be held at LSN %llu: %d %s", (unsigned long long)lsn,
                         status, error.text);
     atomic_fetch_add_explicit(&run->counts->held, 1, memory_order_relaxed);
@@ -48,7 +48,7 @@ static void step_cursor(aul_crash_run *run) {
     aul_batch_info batch;
     aul_error error = {0};
     int status = aul_cursor_batch(held->cursor, &batch, &error);
-    if (status == AUL_END || (status && run->life.faulty)) return;
+    if (status == AUL_END || (status && aul_crash_may_fail(run))) return;
     if (status) {
         aul_crash_wrong(run, "a cursor behind LSN %llu: %d %s",
                         (unsigned long long)held->cursor_lsn, status, error.text);
@@ -75,7 +75,7 @@ void aul_crash_check_held(aul_crash_run *run) {
     if (held->pin && memcmp(held->pinned, held->state.pages[held->page], sizeof bytes) != 0)
         aul_crash_wrong(run, "the pinned page %llu has changed", (unsigned long long)held->page);
     if (held->state.lsn <= aul_visible_lsn(store))
-        aul_crash_check_view(run, store, held->view, &held->state, run->life.faulty);
+        aul_crash_check_view(run, store, held->view, &held->state, aul_crash_may_fail(run));
     else if (aul_read(store, held->view, held->page, bytes, NULL) != AUL_UNKNOWN)
         aul_crash_wrong(run, "a view of LSN %llu still reads, %llu is visible",
                         (unsigned long long)held->state.lsn,

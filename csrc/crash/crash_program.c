@@ -69,14 +69,30 @@ int aul_crash_open(aul_crash_run *run, aul_simdisk *disk, u32 process, bool read
     return status;
 }
 
-bool aul_crash_struck(const aul_crash_run *run) { return aul_simdisk_faults(run->life.disk) > 0; }
+bool aul_crash_may_fail(const aul_crash_run *run) {
+    return run->life.faulty && run->fault.what != EINTR && run->fault.what != AUL_FAULT_SHORT;
+}
+
+bool aul_crash_struck(const aul_crash_run *run) {
+    return aul_crash_may_fail(run) && aul_simdisk_faults(run->life.disk) > 0;
+}
 
 bool aul_crash_excused(const aul_crash_run *run, int status) {
-    return aul_crash_struck(run) || (run->life.full && status == AUL_DISK_FULL);
+    if (run->life.full && status == AUL_DISK_FULL) return true;
+    if (!aul_crash_struck(run)) return false;
+    bool failed = run->life.store && run->life.store->log.failed;
+    return failed || run->fault.for_ever ||
+           aul_simdisk_faults(run->life.disk) > run->life.struck_before;
+}
+
+/* What struck before is no excuse for what begins now. */
+static void begin_operation(aul_crash_run *run, aul_crash_op op) {
+    run->life.op = op;
+    run->life.struck_before = aul_simdisk_faults(run->life.disk);
 }
 
 bool aul_crash_told_first(const aul_crash_run *run) {
-    bool in_pieces = aul_crash_struck(run) && run->fault.what == AUL_FAULT_SHORT;
+    bool in_pieces = aul_simdisk_faults(run->life.disk) && run->fault.what == AUL_FAULT_SHORT;
     return run->life.store && run->life.store->log.syncing &&
            (aul_sim_thread_current() >= 0 || in_pieces);
 }
@@ -86,6 +102,7 @@ static void mend(aul_crash_run *run) {
     aul_simdisk_inject(run->life.disk, &(aul_sim_fault){.at = 0});
     aul_simdisk_limit(run->life.disk, UINT64_MAX);
     run->life.faulty = run->life.full = false;
+    run->life.struck_before = 0;
 }
 
 static void drop_follower(aul_crash_run *run) {
@@ -110,8 +127,8 @@ static void follow(aul_crash_run *run) {
 static void look(aul_crash_run *run) {
     bool in_boundary = run->life.in_boundary;
     run->life.in_boundary = true;
-    aul_crash_check(run, run->life.store, &run->life.model, run->life.faulty);
-    if (!run->life.faulty && aul_random_chance(&run->random, 20))
+    aul_crash_check(run, run->life.store, &run->life.model, aul_crash_may_fail(run));
+    if (!aul_crash_may_fail(run) && aul_random_chance(&run->random, 20))
         aul_crash_verify(run, run->life.store);
     run->life.in_boundary = in_boundary;
 }
@@ -188,7 +205,7 @@ static void step(aul_crash_run *run, const shape *like) {
     u32 durability = choose_durability(random);
     u64 what = aul_random_below(random, 100);
     aul_crash_op committing = durability ? AUL_OP_COMMIT_OS : AUL_OP_COMMIT;
-    run->life.op = AUL_OP_SYNC;
+    begin_operation(run, AUL_OP_SYNC);
     if (run->life.logged_count && aul_random_chance(random, 50)) aul_crash_wait_logged(run);
     if (what < 30) {
         run->life.op = committing;
@@ -223,7 +240,7 @@ static void step(aul_crash_run *run, const shape *like) {
         follow(run);
     }
     if (run->follower && aul_random_chance(random, 50))
-        aul_crash_check_view(run, run->follower, NULL, &run->followed, run->life.faulty);
+        aul_crash_check_view(run, run->follower, NULL, &run->followed, aul_crash_may_fail(run));
     if (aul_random_chance(random, 50)) aul_crash_check_held(run);
 }
 
@@ -231,7 +248,7 @@ static void step(aul_crash_run *run, const shape *like) {
 
 bool aul_crash_open_session(aul_crash_run *run) {
     aul_error error = {0};
-    run->life.op = run->life.model.issued && !run->life.store ? AUL_OP_RECOVER : AUL_OP_OPEN;
+    begin_operation(run, run->life.model.issued && !run->life.store ? AUL_OP_RECOVER : AUL_OP_OPEN);
     int status = aul_crash_open(run, run->life.disk, 0, false, &run->life.store, &error);
     if (status) {
         run->life.store = NULL;
@@ -250,7 +267,7 @@ bool aul_crash_open_session(aul_crash_run *run) {
 
 bool aul_crash_close_session(aul_crash_run *run) {
     aul_error error = {0};
-    run->life.op = AUL_OP_CLOSE;
+    begin_operation(run, AUL_OP_CLOSE);
     int status = aul_close(run->life.store, &error);
     bool failed = run->life.store->log.failed;
     run->life.model.required = aul_max(run->life.model.required, aul_durable_lsn(run->life.store));
@@ -427,6 +444,7 @@ static void make_worse(aul_crash_run *run, const shape *like, bool lies) {
     run->fault = like->worse(&run->random);
     aul_simdisk_inject(run->life.disk, &run->fault);
     run->life.faulty = true;
+    run->life.struck_before = 0;
     run->life.lies = lies;
     /* It strikes while many wait for each other. */
     if (!lies && aul_random_chance(&run->random, 50))
