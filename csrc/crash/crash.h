@@ -165,6 +165,8 @@ aul_sim_fault aul_crash_failing_sync(aul_random *random);
 bool aul_crash_may_fail(const aul_crash_run *run);
 /* It has: calls may fail, and the log may have ended. */
 bool aul_crash_struck(const aul_crash_run *run);
+/* Or it was a lie: what was promised need not be kept. */
+bool aul_crash_lied(const aul_crash_run *run);
 /* Whether a call may have failed with this status: the disk has no room, or fails for ever, or has
  * failed in this operation, or the log has ended. */
 bool aul_crash_excused(const aul_crash_run *run, int status);

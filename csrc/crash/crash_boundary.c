@@ -42,7 +42,7 @@ static aul_model present(const aul_crash_run *run, bool power_cut) {
 
 static void begin_life(aul_crash_run *run, aul_simdisk *image, const aul_model *model,
                        const aul_crash_place *place) {
-    if (run->life.lies)
+    if (aul_crash_lied(run))
         aul_crash_damage(run, image, model);
     else
         aul_crash_live(run, image, model, place);

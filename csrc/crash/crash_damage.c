@@ -155,7 +155,7 @@ void aul_crash_damage(aul_crash_run *run, aul_simdisk *image, const aul_model *m
     aul_store *store = NULL;
     aul_model now;
     aul_error error = {0};
-    if (!run->life.lies && !spoil(run, image, path, sizeof path, &at)) return;
+    if (!aul_crash_lied(run) && !spoil(run, image, path, sizeof path, &at)) return;
     size_t end = strlen(run->where[run->life.depth]);
     snprintf(run->where[run->life.depth] + end, sizeof run->where[0] - end, "; damaged: %s at %llu",
              path, (unsigned long long)at);

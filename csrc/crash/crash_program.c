@@ -77,6 +77,8 @@ bool aul_crash_struck(const aul_crash_run *run) {
     return aul_crash_may_fail(run) && aul_simdisk_faults(run->life.disk) > 0;
 }
 
+bool aul_crash_lied(const aul_crash_run *run) { return run->life.lies && aul_crash_struck(run); }
+
 bool aul_crash_excused(const aul_crash_run *run, int status) {
     if (run->life.full && status == AUL_DISK_FULL) return true;
     if (!aul_crash_struck(run)) return false;
@@ -101,7 +103,7 @@ bool aul_crash_told_first(const aul_crash_run *run) {
 static void mend(aul_crash_run *run) {
     aul_simdisk_inject(run->life.disk, &(aul_sim_fault){.at = 0});
     aul_simdisk_limit(run->life.disk, UINT64_MAX);
-    run->life.faulty = run->life.full = false;
+    run->life.faulty = run->life.full = run->life.lies = false;
     run->life.struck_before = 0;
 }
 
@@ -252,7 +254,7 @@ bool aul_crash_open_session(aul_crash_run *run) {
     int status = aul_crash_open(run, run->life.disk, 0, false, &run->life.store, &error);
     if (status) {
         run->life.store = NULL;
-        if (run->life.lies && status == AUL_CORRUPT) return false;
+        if (aul_crash_lied(run) && status == AUL_CORRUPT) return false;
         if (aul_crash_excused(run, status)) { /* once more, on a disk that is mended */
             mend(run);
             status = aul_crash_open(run, run->life.disk, 0, false, &run->life.store, &error);
@@ -307,7 +309,7 @@ void aul_crash_end_session(aul_crash_run *run, aul_sim_cut cut) {
                         (unsigned long long)aul_simdisk_leaks(run->life.disk));
     aul_simdisk_free(run->life.disk);
     run->life.disk = next;
-    run->life.faulty = run->life.full = false; /* another disk */
+    run->life.faulty = run->life.full = run->life.lies = false; /* another disk */
     run->life.store = NULL;
     aul_simdisk_observe(next, aul_crash_observe, run);
 }
@@ -464,7 +466,7 @@ static void run_steps(aul_crash_run *run) {
         if (run->failed) break;
         bool ended = run->life.store->log.failed;
         if (!ended && !aul_random_chance(&run->random, 6)) continue;
-        if (run->life.lies) break; /* the images have told what there is to tell */
+        if (aul_crash_lied(run)) break; /* the images have told what there is to tell */
         begin_end(run);
         if (aul_crash_struck(run))
             end_faulty_session(run);

@@ -10,6 +10,7 @@
 
 #define LOCK_CHANGES_MAX 6 /* the durable word is never synced */
 #define TICK_NS 1000u
+#define CACHE_STAYS 70 /* of 100 writes that get lost, until the power does */
 
 #define CHANGES                                                                             \
     ((1u << AUL_SIM_CREATE) | (1u << AUL_SIM_WRITE) | (1u << AUL_SIM_SYNC) |                \
@@ -160,11 +161,21 @@ static aul_sim_file *misdirect(aul_simdisk *disk, aul_sim_file *file, u64 *offse
     return file;
 }
 
+/* A drive that lies: its own cache, and ours, show what it has not written, or not there. */
+static void write_elsewhere(aul_simdisk *disk, aul_sim_file *file, const void *data, size_t bytes,
+                            u64 offset, int lie) {
+    u64 to = offset;
+    aul_sim_file_write_lost(file, data, bytes, offset, ++disk->order);
+    aul_sim_file *other = lie == AUL_FAULT_MISDIRECTED ? misdirect(disk, file, &to) : NULL;
+    if (other) aul_sim_file_misplace(file, offset, bytes, other, to);
+}
+
 static int sim_write(void *context, int handle, const void *data, size_t bytes, u64 offset,
                      size_t *done) {
     aul_simdisk *disk = of(context);
     int failed = enter(disk, AUL_SIM_WRITE, disk->handles[handle].path);
     aul_sim_file *file = file_of(disk, handle);
+    bool lies = failed == AUL_FAULT_LOST || failed == AUL_FAULT_MISDIRECTED;
     size_t part = bytes;
     if (failed == AUL_FAULT_SHORT) part = bytes > 1 ? bytes / 2 : bytes;
     /* A write that fails may have got some of its bytes into the cache. */
@@ -174,6 +185,11 @@ static int sim_write(void *context, int handle, const void *data, size_t bytes, 
     if (failed == EINTR || failed == AUL_FAULT_LOST) part = 0;
     trace(disk, offset);
     trace(disk, aul_crc32c((u32)bytes, data, bytes));
+    *done = bytes;
+    if (lies && aul_random_chance(&disk->random, CACHE_STAYS)) {
+        write_elsewhere(disk, file, data, bytes, offset, failed);
+        return 0;
+    }
     if (failed == AUL_FAULT_MISDIRECTED) file = misdirect(disk, file, &offset);
     u64 end = offset + part;
     if (part && take_room(disk, file->cache.size, &end)) {

@@ -89,7 +89,7 @@ u64 aul_simdisk_trace(const aul_simdisk *disk);
 
 /* Beside errno values: */
 #define AUL_FAULT_SHORT (-1)       /* reads and writes: part of it, and no error */
-#define AUL_FAULT_LOST (-2)        /* writes: nothing, and no error */
+#define AUL_FAULT_LOST (-2)        /* writes: nothing, and no error; the cache may show it */
 #define AUL_FAULT_MISDIRECTED (-3) /* writes: to another place of a file, and no error */
 
 typedef struct {

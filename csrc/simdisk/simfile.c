@@ -160,6 +160,27 @@ void aul_sim_file_write(aul_sim_file *file, const void *from, size_t bytes, u64 
     if (grows) add_change(file, AUL_CHANGE_GROW, 0, offset + bytes, order);
 }
 
+void aul_sim_file_write_lost(aul_sim_file *file, const void *from, size_t bytes, u64 offset,
+                             u64 order) {
+    bool grows = offset + bytes > file->cache.size;
+    bytes_put(&file->cache, from, bytes, offset);
+    if (grows) file->cache.size = offset + bytes;
+    if (grows) add_change(file, AUL_CHANGE_GROW, 0, offset + bytes, order);
+    file->forgotten = true;
+}
+
+void aul_sim_file_misplace(const aul_sim_file *file, u64 offset, size_t bytes, aul_sim_file *other,
+                           u64 to) {
+    u8 sector[AUL_SIM_SECTOR];
+    to = to / AUL_SIM_SECTOR * AUL_SIM_SECTOR;
+    for (u64 at = offset / AUL_SIM_SECTOR * AUL_SIM_SECTOR; at < offset + bytes;
+         at += AUL_SIM_SECTOR, to += AUL_SIM_SECTOR) {
+        bytes_get(&file->cache, sector, sizeof sector, at);
+        bytes_put(&other->disk, sector, sizeof sector, to);
+    }
+    other->forgotten = true;
+}
+
 void aul_sim_file_resize(aul_sim_file *file, u64 size, u64 order) {
     if (size == file->cache.size) return;
     bool grows = size > file->cache.size;

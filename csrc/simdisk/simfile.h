@@ -50,7 +50,7 @@ typedef struct aul_sim_file {
     u64 number; /* inode */
     bool is_directory;
     bool ever_synced;
-    bool forgotten; /* a failed sync has left pages clean that are not on the disk */
+    bool forgotten; /* the cache has clean pages that are not on the disk */
     int locked_by;  /* handle, or -1 */
     aul_sim_bytes cache, disk;
     aul_sim_change **pending;
@@ -73,6 +73,12 @@ void aul_sim_file_unref(aul_sim_file *file);
 
 size_t aul_sim_file_read(const aul_sim_file *file, void *to, size_t bytes, u64 offset);
 void aul_sim_file_write(aul_sim_file *file, const void *from, size_t bytes, u64 offset, u64 order);
+/* The drive says that it has written it, and has not: the cache shows it, until it is gone. */
+void aul_sim_file_write_lost(aul_sim_file *file, const void *from, size_t bytes, u64 offset,
+                             u64 order);
+/* And these sectors of it stand in another place, of this file or another. */
+void aul_sim_file_misplace(const aul_sim_file *file, u64 offset, size_t bytes, aul_sim_file *other,
+                           u64 to);
 void aul_sim_file_resize(aul_sim_file *file, u64 size, u64 order);
 void aul_sim_file_sync(aul_sim_file *file);
 /* A sync that fails. With `evict` the cache is dropped, too: what is read next is the disk's. */
