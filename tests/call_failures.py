@@ -36,7 +36,7 @@ from typing import Any
 from call_report import not_hit, summary, table, unexcused
 from call_sites import NO_FAILURE, Places, Site, Stack, sites
 from call_workers import Worker, build, count_calls, sanitizer_libraries, scratch
-from repeating import repeat
+from repeating import python, repeat
 from seeded_bugs import put_into
 
 PROBLEMS_SHOWN = 20
@@ -307,7 +307,7 @@ class Campaign:
             "fault": case.fault.name,
             "sanitize": self.options.sanitize,
         }
-        words = ["python", "tests/call_failures.py"]
+        words = [python(), "tests/call_failures.py"]
         for name, value in chosen.items():
             if value == "":
                 continue

@@ -23,9 +23,15 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
+def python() -> str:
+    """The interpreter that has aurolog, as seen from the sources."""
+    path = Path(sys.executable)
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
 def command(seed: int | None = None) -> str:
     """How this process was called, with the seed that it has used."""
-    words = ["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]
+    words = [python(), os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]
     if seed is not None and "--seed" not in words:
         words += ["--seed", str(seed)]
     return shlex.join(words)
