@@ -395,3 +395,20 @@ def test_damage_to_the_manifest_of_an_empty_volume_is_told(path: Path) -> None:
         assert [problem.file for problem in report.problems] == ["MANIFEST"]
         flip(path / "MANIFEST", 40)
         assert db.verify().ok
+
+
+def test_a_missing_file_that_is_listed_keeps_everybody_out_until_it_is_back(
+    path: Path, tmp_path: Path
+) -> None:
+    with aurolog.open(path) as db, db.transaction() as tx:
+        tx.write(0, 0, b"there")
+    (segment,) = segments(path)
+    segment.rename(tmp_path / "elsewhere")
+    for how in ({}, {"read_only": True}):
+        with pytest.raises(aurolog.CorruptionError, match="is missing: restore it") as caught:
+            aurolog.open(path, **how)
+        assert str(segment) in str(caught.value)
+    (tmp_path / "elsewhere").rename(segment)
+    with aurolog.open(path) as db:
+        assert db[0][:5] == b"there"
+        assert db.verify().ok

@@ -912,3 +912,15 @@ def test_a_copied_directory_is_a_volume_of_its_own(path: Path) -> None:
         with b.transaction() as tx:
             tx.write(0, 0, b"b")
         assert (a[0][:1], b[0][:1]) == (b"a", b"b")
+
+
+def test_to_sync_a_read_only_volume_only_tells_what_is_durable(path: Path) -> None:
+    with aurolog.open(path, durability="os") as db:
+        with db.transaction() as tx:
+            tx.write(0, 0, b"first")
+        lsn = db.sync()
+        with db.transaction() as tx:
+            tx.write(0, 0, b"second")
+        with aurolog.open(path, read_only=True) as reader:
+            assert reader.sync() == reader.durable_lsn == reader.visible_lsn >= lsn
+            assert reader.stats().disk_syncs == 0

@@ -20,7 +20,8 @@ class Version:
 class Record:
     """One redo record.
 
-    ``offset``, ``length``, ``source`` are bytes in the page; ``data`` what a write or image
+    ``offset`` and ``length`` are the bytes of the page that it changes; ``source`` is where a move
+    takes them from in the page, ``byte`` the value of a fill, ``data`` what a write or image
     carries.
     """
 
@@ -38,7 +39,8 @@ class Record:
 class Batch:
     """One batch of the log: a transaction, or a control record.
 
-    ``pages`` is the end of page space after it, ``bytes`` its size.
+    ``pages`` is the end of page space after it, ``bytes`` its size in the log: its header and its
+    records, without the headers of its frames.
     """
 
     first_lsn: int
