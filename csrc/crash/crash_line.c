@@ -77,7 +77,7 @@ static void keep_some(void *argument) {
 void aul_crash_line(aul_crash_run *run, u32 size) {
     line in = {run, size, aul_random_chance(&run->random, 30), 0};
     if (!in.burst || aul_random_chance(&run->random, 30))
-        in.os = aul_random_chance(&run->random, 70) ? 25 : 60;
+        in.os = aul_random_chance(&run->random, run->life.quiet ? 30 : 70) ? 25 : 60;
     aul_log *log = &run->life.store->log;
     u64 fewer = in.burst ? 0 : aul_random_below(&run->random, COMMITTERS_MAX - 1);
     for (size_t i = 0; i < AUL_SIM_THREADS; i++) run->thread_op[i] = AUL_OP_SYNC;
