@@ -10,7 +10,8 @@
 
 #include "crash.h"
 
-#define QUIET_FIRST 6 /* programs before the one with crashes */
+#define FAILING_WRITE 67
+#define QUIET_FIRST 8 /* programs before the one with crashes */
 
 /* What a program is like. */
 typedef struct {
@@ -407,14 +408,15 @@ static shape choose_shape(aul_crash_run *run) {
                   .size = 8 + (u32)aul_random_below(random, 200),
                   .worse_after = aul_random_below(random, run->steps + 1)};
     u64 kind = aul_random_below(random, 100);
+    if (run->life.quiet && kind < 30) kind = FAILING_WRITE; /* of crashes there are enough */
     if (kind < 50)
         like.worse_after = UINT64_MAX;
     else
-        like.worse = kind < 62   ? aul_crash_failing_sync
-                     : kind < 68 ? aul_crash_failing_write
-                     : kind < 80 ? failing_call
-                     : kind < 85 ? no_memory
-                                 : 0;
+        like.worse = kind < 62               ? aul_crash_failing_sync
+                     : kind <= FAILING_WRITE ? aul_crash_failing_write
+                     : kind < 80             ? failing_call
+                     : kind < 85             ? no_memory
+                                             : 0;
     if (kind >= 93) like.worse = lie;
     run->life.lies = kind >= 93;
     return like;
