@@ -83,7 +83,10 @@ def hunt(program: Path, bug: Bug, seconds: int, seed: int) -> Result:
 
 def choose(only: list[int] | None, sample: int, seed: int) -> list[Bug]:
     """Those that are asked for: all, or some by number, or as many by the seed."""
-    chosen = [bug for bug in bugs() if not only or bug.number in only]
+    known = bugs()
+    if unknown := set(only or ()) - {bug.number for bug in known}:
+        sys.exit(f"there are {len(known)} bugs, and none has the number {min(unknown)}")
+    chosen = [bug for bug in known if not only or bug.number in only]
     if not 0 < sample < len(chosen):
         return chosen
     return sorted(random.Random(seed).sample(chosen, sample), key=lambda bug: bug.number)
@@ -128,6 +131,7 @@ def main() -> int:
     print(text)
     if options.document:
         put_into(options.document, text)
+    print(f"{sum(bool(result.found) for result in results)} of {len(results)} found")
     missed = [f"{result.bug.number} ({result.bug.what})" for result in results if not result.found]
     if missed:
         print(f"{len(missed)} of {len(results)} not found: {', '.join(missed)}", file=sys.stderr)
