@@ -1,13 +1,14 @@
 """Tells which branches the tests took, in C and in Python, and checks the list of those not taken.
 
     python tests/coverage_report.py build/coverage/c.json build/coverage/python.json [--list FILE]
-        [--write] [--least 95]
+        [--write] [--part] [--least 95]
 
 Reads what gcovr and coverage.py have written (`make coverage` runs both) and prints a table by
 file. Every branch that was not taken in log, recovery and manifest has to be in the list,
 `docs/coverage.md`, with the reason; and nothing else may be there. An entry is found by its
 function and the source text of its line, so it outlives changes around it. `--write` brings the
-list up to date and keeps the reasons; new entries have none, which is an error until they do.
+list up to date and keeps the reasons; new entries have none, which is an error until they do. With
+`--part`, where not all tests have run, it is no error that more is not taken.
 
 A branch is one way out of one condition: `if (a && b)` has four. `AUL_MUST`, whose conditions hold
 as long as the engine has no bug, is left out.
@@ -160,15 +161,19 @@ def write_list(document: str, entries: dict[Place, Entry]) -> str:
     return "\n".join([before + BEGIN, *lines, "", END]) + rest.partition(END)[2]
 
 
-def differences(found: dict[Place, int], entries: dict[Place, Entry]) -> list[str]:
-    """What the list lacks, what it has too much, and where it gives no reason."""
+def differences(
+    found: dict[Place, int], entries: dict[Place, Entry], *, part: bool = False
+) -> list[str]:
+    """What the list lacks, has too much, and gives no reason for. `part`: where not all tests have
+    run, it lacks nothing."""
     lines: list[str] = []
     for place in sorted({*found, *entries}):
         count, entry = found.get(place, 0), entries.get(place)
         at = f"{place.file}: {place.function}: {place.text}"
         if entry is None:
-            lines.append(f"{at}: {count} branches not taken and not listed")
-        elif count > entry.count:
+            if not part:
+                lines.append(f"{at}: {count} branches not taken and not listed")
+        elif count > entry.count and not part:
             lines.append(f"{at}: {count} branches not taken, {entry.count} listed")
         elif count < entry.count and not entry.at_times:
             lines.append(f"{at}: {entry.count} branches listed, {count} not taken: bring it down")
@@ -214,6 +219,7 @@ def main() -> int:
     parser.add_argument("python", type=Path)
     parser.add_argument("--list", type=Path, default=ROOT / "docs" / "coverage.md")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--part", action="store_true")
     parser.add_argument("--least", type=float, default=0, metavar="PERCENT")
     options = parser.parse_args()
     c_report = json.loads(options.c.read_text(encoding="utf-8"))
@@ -231,7 +237,7 @@ def main() -> int:
     if options.write:
         entries = updated(found, entries)
         options.list.write_text(write_list(document, entries), encoding="utf-8")
-    for line in differences(found, entries):
+    for line in differences(found, entries, part=options.part):
         print(line, file=sys.stderr)
         failed = True
     print(f"{sum(found.values())} branches of log, recovery and manifest not taken")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 KERNEL = Path(__file__).with_name("kernel.py")
 SKIPPED = 77
 

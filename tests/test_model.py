@@ -590,4 +590,4 @@ EXAMPLES = int(os.environ.get("AUROLOG_MODEL_EXAMPLES", "60"))
 Volumes.TestCase.settings = settings(max_examples=EXAMPLES, stateful_step_count=30)
 KilledWriters.TestCase.settings = settings(max_examples=EXAMPLES // 6, stateful_step_count=30)
 test_the_volume_is_a_dict_of_page_versions = Volumes.TestCase
-test_so_it_is_when_writers_are_killed = KilledWriters.TestCase
+test_so_it_is_when_writers_are_killed = pytest.mark.slow(KilledWriters.TestCase)

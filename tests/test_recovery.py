@@ -88,6 +88,7 @@ def test_a_killed_writer_leaves_all_it_acknowledged_and_nothing_in_part(
         assert report.ok, report.problems
 
 
+@pytest.mark.slow
 def test_twenty_kills_in_a_row_lose_nothing(path: Path, seed: int, rng: random.Random) -> None:
     replay, total = Replay(seed), Oracle()
     for _ in range(20):
@@ -174,6 +175,7 @@ def test_a_reader_of_a_killed_volume_sees_what_is_durable_and_changes_nothing(
         _check(db, oracle, replay, rng)
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_call_of_recovery_is_recovered_from(path: Path, seed: int) -> None:
     need_strace()
     oracle, replay = write_and_kill(path, seed, 30), Replay(seed)
@@ -366,6 +368,7 @@ def _listed_as_sealed(path: Path) -> int:
     return states.count((1,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listed", [True, False])
 def test_damage_in_a_sealed_segment_of_a_killed_volume_is_found(
     tmp_path: Path, listed: bool

@@ -265,6 +265,7 @@ def test_a_creation_that_stopped_early_is_taken_up_again(path: Path, skeleton: l
         assert db.verify().ok
 
 
+@pytest.mark.slow
 def test_a_volume_that_was_killed_while_it_was_made_can_be_made_again(tmp_path: Path) -> None:
     need_strace()
     calls = "mkdir,mkdirat,pwrite64,pwritev,pwritev2,write,fallocate,ftruncate,fsync,fdatasync"

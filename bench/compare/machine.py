@@ -1,9 +1,12 @@
-"""What the machine is, and what its counters say. Linux tells; elsewhere less is known."""
+"""What was measured on what machine, and what its counters say. Linux tells; elsewhere less is
+known.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +21,25 @@ MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs", "ramdisk")
 def describe(directory: Path) -> dict[str, str]:
     """The facts without which a figure says nothing. Names no host, no user and no path."""
     return {
+        "commit": _commit(),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "memory": f"{_memory_bytes() / (1 << 30):.0f} GiB",
         "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
         "disk": f"{file_system(directory)} on {_device_name(directory)}",
         "python": f"{platform.python_implementation()} {sys.version.split()[0]}",
     }
+
+
+def _commit() -> str:
+    """Of the sources, marked where they are not as committed."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except OSError:  # no git here
+        return "unknown"
+    return done.stdout.strip() or "unknown"
 
 
 def file_system(directory: Path) -> str:
