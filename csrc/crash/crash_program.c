@@ -317,12 +317,18 @@ void aul_crash_end_session(aul_crash_run *run, aul_sim_cut cut) {
     aul_simdisk_observe(next, aul_crash_observe, run);
 }
 
-/* The handle is dropped without a close, the process goes on. */
+/* The handle is dropped without a close, which syncs, and the process goes on. Nobody is told
+ * whether that sync has failed; then what it was for may be lost. */
 static void drop_session(aul_crash_run *run) {
-    run->life.op = AUL_OP_CLOSE;
+    aul_model *model = &run->life.model;
+    begin_operation(run, AUL_OP_CLOSE);
     leave(run, false);
+    bool failed = run->life.store->log.failed;
     aul_free(run->life.store);
     run->life.store = NULL;
+    bool struck = aul_simdisk_faults(run->life.disk) > run->life.struck_before;
+    if (!failed && !struck) model->required = aul_model_top(model)->lsn;
+    model->visible = struck ? model->required : aul_max(model->visible, model->required);
 }
 
 /* Whatever is held, some of it until after the end. */
