@@ -152,12 +152,14 @@ void aul_crash_observe(void *argument, aul_sim_call call, const char *path) {
     aul_crash_run *run = argument;
     int thread = aul_sim_thread_current();
     if (run->life.in_boundary || run->failed) return;
+    aul_crash_op op = run->life.op;
     if (run->life.depth == 0 && thread >= 0) run->life.op = run->thread_op[thread];
     if (!run->life.quiet && is_looked_at(run, call, path)) {
         run->life.in_boundary = true;
         at_boundary(run, call, path);
         run->life.in_boundary = false;
     }
+    run->life.op = op;
     if (run->life.depth && !run->life.quiet) return; /* it is another's turn in which we are */
     /* A sync takes longer than anything else. */
     for (int n = call == AUL_SIM_SYNC ? SYNC_TURNS : 1; n > 0; n--)
