@@ -4,8 +4,8 @@
  *
  * The entries are single calls: they may come back short or interrupted, as the kernel's do. The
  * aul_disk_* helpers below loop over that, once, for everybody. An entry that has no helper is not
- * asked again: an interrupted rename or unlink may be done or not, and Linux interrupts an open of
- * a regular file on no file system of its own. Entries return 0 or an errno value. */
+ * asked again: an interrupted rename or unlink may be done or not. Entries return 0 or an errno
+ * value. */
 #ifndef AUL_DISK_H
 #define AUL_DISK_H
 

@@ -814,7 +814,7 @@ def bulk_first(run: Run) -> None:
 
 @program(new)
 def awaited(run: Run) -> None:
-    """Commits that an event loop awaits, more than may be in flight."""
+    """Commits that an event loop awaits, several at once."""
     db = run.open()
     if db is None:
         return
