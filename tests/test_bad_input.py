@@ -282,7 +282,10 @@ def test_handles_are_true_and_tell_what_they_are(db: aurolog.Volume) -> None:
 def test_each_error_is_also_what_python_programs_catch() -> None:
     bases = {
         aurolog.InputError: ValueError,
-        aurolog.LsnError: aurolog.InputError,
+        aurolog.MomentError: aurolog.InputError,
+        aurolog.LsnError: aurolog.MomentError,
+        aurolog.RestorePointError: aurolog.InputError,
+        aurolog.ConflictError: aurolog.TransactionError,
         aurolog.AccessError: PermissionError,
         aurolog.DiskFullError: OSError,
         aurolog.StorageError: OSError,
@@ -292,7 +295,10 @@ def test_each_error_is_also_what_python_programs_catch() -> None:
     names = [
         "InputError",
         "LsnError",
+        "MomentError",
+        "RestorePointError",
         "TransactionError",
+        "ConflictError",
         "CacheFullError",
         "ClosedError",
         "ReadOnlyError",

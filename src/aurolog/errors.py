@@ -14,14 +14,17 @@ __all__ = [
     "CacheFullError",
     "ClosedError",
     "CommitOutcomeUnknown",
+    "ConflictError",
     "CorruptionError",
     "DiskFullError",
     "FormatError",
     "InputError",
     "InternalError",
     "LsnError",
+    "MomentError",
     "NotAVolumeError",
     "ReadOnlyError",
+    "RestorePointError",
     "StorageError",
     "TransactionError",
     "VolumeLockedError",
@@ -36,7 +39,12 @@ class InputError(AurologError, ValueError):
     """An argument is wrong: fix the call. Nothing was changed."""
 
 
-class LsnError(InputError):
+class MomentError(InputError):
+    """The volume has no such moment: a name that no restore point has, a time without a time zone,
+    in the future or before the first commit, a range that recovery cut. Ask for another."""
+
+
+class LsnError(MomentError):
     """No view can have this LSN: it is above the visible one, or recovery cut it."""
 
     def __init__(self, message: str, lsn: int = 0, visible_lsn: int = 0) -> None:
@@ -45,9 +53,19 @@ class LsnError(InputError):
         self.visible_lsn = visible_lsn
 
 
+class RestorePointError(InputError):
+    """A restore point has that name already, or none has it, or it is no good name: choose
+    another."""
+
+
 class TransactionError(AurologError):
     """The transaction is over, another thread's, or another one is in the way: begin a new one, use
     it in its own thread, or end the other first."""
+
+
+class ConflictError(TransactionError):
+    """The volume was rewound since the transaction began, and nothing of it was committed: begin
+    it again."""
 
 
 class CacheFullError(AurologError):

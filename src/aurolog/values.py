@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 from datetime import datetime
 
-__all__ = ["Batch", "Problem", "Record", "Recovery", "Stats", "VerifyReport", "Version"]
+__all__ = [
+    "Batch",
+    "Commit",
+    "Problem",
+    "Record",
+    "Recovery",
+    "RestorePoint",
+    "Rewind",
+    "Run",
+    "Stats",
+    "VerifyReport",
+    "Version",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,78 @@ class Batch:
     pages: int
     bytes: int
     records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit as ``follow`` gives it.
+
+    ``kind`` is ``"pages"``, ``"rewind"``, ``"cut"``, ``"restore-point"``,
+    ``"delete-restore-point"`` or ``"clean-close"``. ``pages`` are the numbers of the pages that it
+    changed, ascending: of a truncate those that it emptied, of a rewind those that differ between
+    before and after. ``page_space`` is the end of page space after it.
+    """
+
+    lsn: int
+    time: datetime
+    kind: str
+    note: str
+    pages: array[int] = field(hash=False)
+    page_space: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePoint:
+    """A name for a moment: ``lsn`` and ``time`` are of the commit that it names, ``time`` is
+    ``None`` at LSN 0; it was ``made`` then."""
+
+    name: str
+    lsn: int
+    time: datetime | None
+    made: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """What ``backtrack`` did, or would do.
+
+    ``lsn`` is that of the branch point, ``None`` for a dry run and where there was nothing to do.
+    ``from_lsn`` was the newest commit before: ``backtrack(from_lsn)`` undoes it. ``to_lsn`` is the
+    commit that was gone back to, at ``to_time`` (``None`` at LSN 0). ``commits`` were left behind;
+    ``regained`` were left behind earlier and count again. ``pages`` are changed by any of them;
+    counted for a dry run only.
+    """
+
+    lsn: int | None
+    from_lsn: int
+    to_lsn: int
+    to_time: datetime | None
+    commits: int
+    regained: int
+    pages: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A part of the log from one branch point to the next.
+
+    ``lsn`` is its first: that of its branch point, 0 for the first run. ``kind`` is ``"first"``,
+    ``"rewind"`` or ``"cut"``: what began it, at ``time``, in ``epoch``, for ``reason``. It goes on
+    from ``parent_lsn``. ``last_lsn`` is its newest commit, made at ``last_time``, and ``commits``
+    is how many it has, control batches too. ``current``: a part of it, from its beginning on, is
+    what there is now.
+    """
+
+    lsn: int
+    kind: str
+    parent_lsn: int | None
+    time: datetime | None
+    epoch: int
+    reason: str
+    last_lsn: int
+    last_time: datetime | None
+    commits: int
+    current: bool
 
 
 @dataclass(frozen=True, slots=True)
