@@ -53,6 +53,8 @@
 #define AUL_CORRUPT 25
 #define AUL_NO_MEMORY 26
 #define AUL_BUG 27
+#define AUL_CONFLICT 28 /* a rewind came between: the transaction is over, nothing was logged */
+#define AUL_NAME 29     /* a restore point has the name already, or none has it */
 
 #define AUL_WRITE 1
 #define AUL_MOVE 2
@@ -63,6 +65,11 @@
 #define AUL_RESTORE_POINT 17
 #define AUL_DELETE_RESTORE_POINT 18
 #define AUL_CLEAN_CLOSE 19
+
+#define AUL_BRANCH_REWIND 1
+#define AUL_BRANCH_CUT 2
+
+#define AUL_NEWEST 0xffffffffffffffff /* in the place of an LSN */
 
 #define AUL_BATCH_PAGES 1
 #define AUL_BATCH_CONTROL 2
@@ -129,7 +136,8 @@ typedef struct {
     uint32_t durability;
     uint32_t note_bytes; /* at most 255 */
     const uint8_t *note;
-    uint64_t time_ns; /* 0: the system's clock */
+    uint64_t time_ns;    /* 0: the system's clock */
+    const uint64_t *run; /* that the changes were made for: AUL_CONFLICT in another; NULL: any */
 } aul_commit_options;
 
 typedef struct {
@@ -141,6 +149,31 @@ typedef struct {
 typedef struct {
     uint64_t lsn, time_ns, end_pages;
 } aul_commit_info;
+
+typedef struct {
+    uint64_t lsn; /* of the branch point; 0: none was needed, or it was a dry run */
+    uint64_t from_lsn, to_lsn, to_time_ns;
+    uint64_t commits;  /* left behind */
+    uint64_t regained; /* left behind before, and now on the path again */
+    uint64_t pages;    /* changed by any of these; of a dry run */
+} aul_rewind_info;
+
+typedef struct {
+    uint64_t lsn;        /* the run's first, its branch point's; 0 for the first run */
+    uint64_t parent_lsn; /* whose past it goes on from */
+    uint64_t epoch, time_ns, commits;
+    uint64_t last_lsn, last_time_ns; /* of its last commit; 0 when it has none */
+    uint32_t kind;                   /* AUL_BRANCH_REWIND, AUL_BRANCH_CUT; 0 for the first run */
+    uint32_t current;                /* the path of now leads through it */
+    char reason[32];
+} aul_run_info;
+
+typedef struct {
+    uint64_t lsn, time_ns; /* of the commit that it names */
+    uint64_t made_lsn, made_ns;
+    uint32_t name_bytes, reserved;
+    char name[256];
+} aul_restore_point_info;
 
 typedef struct {
     uint64_t first_lsn, lsn, time_ns, epoch, end_pages, bytes, records;
@@ -200,8 +233,11 @@ int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_comm
 
 /* Checks a packed buffer of changes (docs/api.md) against a page size. Needs no store. */
 int aul_changes_check(uint32_t page_size, const uint8_t *changes, size_t bytes, aul_error *error);
-/* Takes the writer's place, waiting up to wait_ms for it (AUL_BUSY). */
-int aul_tx_begin(aul_store *store, uint32_t wait_ms, aul_tx **out, aul_error *error);
+/* Takes the writer's place, waiting up to wait_ms for it (AUL_BUSY). `run` is NULL, or the run that
+ * what follows was made for (AUL_CONFLICT in another). A rewind takes the place away: every later
+ * call says AUL_CONFLICT. */
+int aul_tx_begin(aul_store *store, const uint64_t *run, uint32_t wait_ms, aul_tx **out,
+                 aul_error *error);
 /* All changes of the buffer, or none. */
 int aul_tx_apply(aul_tx *tx, const uint8_t *changes, size_t bytes, aul_error *error);
 /* A whole page: logs the difference when that is smaller. */
@@ -225,6 +261,32 @@ int aul_wait(aul_store *store, uint64_t lsn, uint32_t durability, uint32_t wait_
              aul_error *error);
 /* Makes everything logged so far durable; *lsn is the durable LSN. */
 int aul_sync(aul_store *store, uint32_t wait_ms, uint64_t *lsn, aul_error *error);
+
+/* Going to another moment */
+
+/* The volume goes on from the last commit at or below lsn on its path, by one branch point in the
+ * log. The cost is one sync, whatever lies between. Where that is the newest commit nothing is
+ * logged. A dry run only tells. Waits up to wait_ms for the writer's place (AUL_BUSY), which it
+ * takes from a transaction between two of its calls, and as long for its sync (AUL_PENDING: wait
+ * for outcome->lsn with aul_wait). */
+int aul_backtrack(aul_store *store, uint64_t lsn, uint32_t dry_run,
+                  const aul_commit_options *options, uint32_t wait_ms, aul_rewind_info *out,
+                  aul_outcome *outcome, aul_error *error);
+/* The newest run, which may not be visible yet. */
+uint64_t aul_newest_run(aul_store *store);
+/* The runs as far as they are visible, oldest first, in `out` (at most `capacity`); *count is how
+ * many there are. */
+int aul_runs(aul_store *store, aul_run_info *out, size_t capacity, size_t *count, aul_error *error);
+/* Names the last commit at or below lsn on its path, or AUL_NEWEST. Waits as aul_backtrack does. */
+int aul_restore_point_make(aul_store *store, const char *name, size_t bytes, uint64_t lsn,
+                           const aul_commit_options *options, uint32_t wait_ms,
+                           aul_restore_point_info *out, aul_outcome *outcome, aul_error *error);
+int aul_restore_point_delete(aul_store *store, const char *name, size_t bytes,
+                             const aul_commit_options *options, uint32_t wait_ms,
+                             aul_outcome *outcome, aul_error *error);
+/* Those that there are as of the visible LSN, in the order in which they were made. */
+int aul_restore_points(aul_store *store, aul_restore_point_info *out, size_t capacity,
+                       size_t *count, aul_error *error);
 
 /* Looking at the log */
 

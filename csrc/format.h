@@ -10,9 +10,11 @@
 #include "common.h"
 
 #define AUL_FORMAT_VERSION 1
-/* Features a reader has to know to read right. This build knows none; those to come have their bits
- * already, from 0 on, so that it can say by name what it lacks. */
-#define AUL_FEATURES_KNOWN 0ull
+/* Features a reader has to know to read right. Those to come have their bits already, from 0 on, so
+ * that this build can say by name what it lacks. */
+#define AUL_FEATURE_REWINDS (1ull << 3)
+#define AUL_FEATURE_RESTORE_POINTS (1ull << 4)
+#define AUL_FEATURES_KNOWN (AUL_FEATURE_REWINDS | AUL_FEATURE_RESTORE_POINTS)
 #define AUL_FEATURE_NAMES "image segments", "encryption", "clones", "rewinds", "restore points"
 
 #define AUL_PAGE_SIZE_MIN 512u

@@ -36,44 +36,94 @@ int aul_history_add(aul_history *history, const aul_branch *branch) {
     return AUL_OK;
 }
 
+void aul_history_cut(aul_history *history, u64 lsn) {
+    history->count = aul_history_until(history, lsn);
+}
+
+int aul_history_copy(const aul_history *history, u64 lsn, aul_history *out) {
+    size_t count = aul_history_until(history, lsn);
+    *out = (aul_history){.disk = history->disk};
+    if (count == 0) return AUL_OK;
+    int status =
+        aul_grow(out->disk, (void **)&out->items, &out->capacity, count, sizeof *out->items);
+    if (status) return status;
+    memcpy(out->items, history->items, count * sizeof *out->items);
+    out->count = count;
+    return AUL_OK;
+}
+
 void aul_history_free(aul_history *history) {
     aul_release(history->disk, history->items);
     history->items = NULL;
     history->count = history->capacity = 0;
 }
 
-const aul_branch *aul_history_cut_at(const aul_history *history, u64 lsn) {
-    for (size_t i = history->count; i-- > 0;) {
-        const aul_branch *branch = &history->items[i];
-        if (branch->kind == AUL_BRANCH_CUT && branch->parent_at < lsn && lsn < branch->resumed_at)
-            return branch;
+size_t aul_history_until(const aul_history *history, u64 lsn) {
+    size_t low = 0, high = history->count;
+    if (high && history->items[high - 1].resumed_at <= lsn) return high;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (history->items[middle].resumed_at <= lsn)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    return NULL;
+    return low;
+}
+
+u64 aul_history_run(const aul_history *history, u64 lsn) {
+    size_t until = aul_history_until(history, lsn);
+    return until ? history->items[until - 1].resumed_at : 0;
+}
+
+const aul_branch *aul_history_cut_at(const aul_history *history, u64 lsn) {
+    /* No branch point lies in a cut range: what recovery cut is gone. */
+    size_t next = aul_history_until(history, lsn);
+    if (next == history->count) return NULL;
+    const aul_branch *branch = &history->items[next];
+    return branch->kind == AUL_BRANCH_CUT && branch->parent_at < lsn ? branch : NULL;
+}
+
+/* Walks the path of lsn back to 0; with `holes` it notes them. Returns how many there are. */
+static size_t walk(const aul_history *history, u64 lsn, aul_hole *holes) {
+    size_t count = 0;
+    u64 at = lsn, start = 0;
+    for (size_t until; (until = aul_history_until(history, at)) > 0;) {
+        const aul_branch *branch = &history->items[until - 1];
+        /* Where a run goes on from another's first LSN, that is a branch point's, which changes no
+         * page: the two ranges left behind are one. */
+        bool merges = count && start == branch->resumed_at + 1;
+        start = branch->parent_at + 1;
+        if (!merges) count++;
+        if (holes && merges) holes[count - 1].start = start;
+        if (holes && !merges) holes[count - 1] = (aul_hole){start, branch->resumed_at};
+        at = branch->parent_at;
+    }
+    return count;
 }
 
 int aul_history_path(const aul_history *history, u64 lsn, aul_path *out) {
-    out->lsn = lsn;
-    out->count = 0;
-    out->holes = NULL;
-    if (history->count == 0) return AUL_OK;
-    out->holes = aul_alloc(history->disk, history->count * sizeof *out->holes);
-    if (!out->holes) return AUL_NO_MEMORY;
-    u64 at = lsn;
-    for (size_t i = history->count; i-- > 0;) {
-        const aul_branch *branch = &history->items[i];
-        if (branch->resumed_at > at) continue; /* a later run, or one off the path */
-        aul_hole *last = out->count ? &out->holes[out->count - 1] : NULL;
-        if (last && last->start == branch->resumed_at)
-            last->start = branch->parent_at + 1;
-        else
-            out->holes[out->count++] = (aul_hole){branch->parent_at + 1, branch->resumed_at};
-        at = branch->parent_at;
-    }
+    *out = (aul_path){.lsn = lsn, .run = aul_history_run(history, lsn)};
+    size_t count = walk(history, lsn, NULL);
+    if (count == 0) return AUL_OK;
+    aul_holes *holes = aul_alloc(history->disk, sizeof *holes + count * sizeof *holes->items);
+    if (!holes) return AUL_NO_MEMORY;
+    atomic_init(&holes->references, 1);
+    holes->count = walk(history, lsn, holes->items);
+    out->shared = holes;
+    out->holes = holes->items;
+    out->count = count;
     return AUL_OK;
 }
 
+void aul_path_share(const aul_path *path, u64 lsn, aul_path *out) {
+    *out = *path;
+    out->lsn = lsn;
+    if (out->shared) atomic_fetch_add(&out->shared->references, 1);
+}
+
 void aul_path_free(aul_disk *disk, aul_path *path) {
-    aul_release(disk, path->holes);
-    path->holes = NULL;
-    path->count = 0;
+    if (path->shared && atomic_fetch_sub(&path->shared->references, 1) == 1)
+        aul_release(disk, path->shared);
+    *path = (aul_path){.lsn = path->lsn, .run = path->run};
 }

@@ -74,24 +74,27 @@ void aul_log_destroy(aul_store *store) {
 
 /* The writer's place */
 
-static bool try_claim(aul_log *log) {
-    u32 nobody = 0;
-    return atomic_compare_exchange_strong(&log->writer, &nobody, 1);
+static bool try_claim(aul_log *log, u64 me, bool take) {
+    u64 holder = atomic_load_explicit(&log->writer, memory_order_relaxed);
+    if (holder && (!take || holder & AUL_WRITER_CALLS)) return false;
+    return atomic_compare_exchange_strong(&log->writer, &holder, me);
 }
 
-int aul_log_claim_writer(aul_store *store, u32 wait_ms, aul_error *error) {
+int aul_log_claim_writer(aul_store *store, u32 wait_ms, bool take, u64 *me, aul_error *error) {
     aul_log *log = &store->log;
+    *me = (atomic_fetch_add(&log->writers, 1) + 1) << 1 | AUL_WRITER_CALLS;
     for (int round = 0; round < SPIN_ROUNDS; round++) {
-        if (atomic_load_explicit(&log->writer, memory_order_relaxed) == 0 && try_claim(log))
-            return AUL_OK;
+        if (try_claim(log, *me, take)) return AUL_OK;
         RELAX();
     }
     u64 deadline = store->disk->monotonic(store->disk->context) + wait_ms * 1000000ull;
     bool claimed;
     pthread_mutex_lock(&log->lock);
     atomic_fetch_add(&log->writer_waiters, 1);
-    while (!(claimed = try_claim(log)) && atomic_load(&store->state) == AUL_STATE_OPEN)
+    atomic_fetch_add(&log->takers, take);
+    while (!(claimed = try_claim(log, *me, take)) && atomic_load(&store->state) == AUL_STATE_OPEN)
         if (!aul_wait_until(store, &log->writer_free, &log->lock, deadline)) break;
+    atomic_fetch_sub(&log->takers, take);
     atomic_fetch_sub(&log->writer_waiters, 1);
     pthread_mutex_unlock(&log->lock);
     if (claimed) return AUL_OK;
@@ -100,13 +103,32 @@ int aul_log_claim_writer(aul_store *store, u32 wait_ms, aul_error *error) {
     return aul_fail(error, AUL_BUSY, "another transaction has the writer's place");
 }
 
+bool aul_log_writer_calls(aul_store *store, u64 me) {
+    u64 resting = me & ~(u64)AUL_WRITER_CALLS;
+    return atomic_compare_exchange_strong(&store->log.writer, &resting, me);
+}
+
+/* Tells those who wait for the place. Where one of them may do more than the others, all: which of
+ * them is woken is not ours to choose. */
+static void tell_waiters(aul_log *log) {
+    pthread_mutex_lock(&log->lock);
+    if (atomic_load(&log->takers))
+        pthread_cond_broadcast(&log->writer_free);
+    else
+        pthread_cond_signal(&log->writer_free);
+    pthread_mutex_unlock(&log->lock);
+}
+
+void aul_log_writer_rests(aul_store *store, u64 me) {
+    aul_log *log = &store->log;
+    atomic_store(&log->writer, me & ~(u64)AUL_WRITER_CALLS);
+    if (atomic_load(&log->takers)) tell_waiters(log);
+}
+
 void aul_log_release_writer(aul_store *store) {
     aul_log *log = &store->log;
     atomic_store(&log->writer, 0);
-    if (atomic_load(&log->writer_waiters) == 0) return;
-    pthread_mutex_lock(&log->lock);
-    pthread_cond_signal(&log->writer_free);
-    pthread_mutex_unlock(&log->lock);
+    if (atomic_load(&log->writer_waiters)) tell_waiters(log);
 }
 
 /* Failing */

@@ -39,7 +39,7 @@ static u64 finish_batch(aul_store *store, aul_log_batch *batch) {
                         .stream_bytes = stream,
                         .first_lsn = batch->first_lsn,
                         .last_lsn = batch->last_lsn,
-                        .previous_lsn = store->log.last_commit,
+                        .previous_lsn = batch->previous_lsn,
                         .epoch = store->epoch,
                         .time_ns = batch->time_ns,
                         .end_pages = batch->end_pages};

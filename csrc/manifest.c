@@ -9,7 +9,8 @@
  *  80  u64 retention, ns                88 u64 in-flight limit in LSNs
  *  96  u64 time of creation            104 u64 durable LSN when written
  * 112  u32 branch points               116 u32 segments       120 u32 inherited volume ids, zero
- * Branch points of 64 bytes (history.c), then segments of 192 bytes:
+ * 124  u32 restore points
+ * Branch points of 64 bytes (history.c), then restore points (names.c), then segments of 192 bytes:
  *   0  16 bytes file id, 16 volume id, 32 file id of the segment before
  *  48  u64 first LSN, 56 LSN before it, 64 epoch, 72 time of creation
  *  80  u32 state: 0 appended to, 1 sealed, 2 bounded     84 u32 crc32c of the frames' bytes
@@ -95,14 +96,26 @@ static int decode_segment(const u8 *at, u32 page_size, aul_segment *segment) {
     return state <= STATE_BOUNDED ? AUL_OK : AUL_CORRUPT;
 }
 
+/* What a reader has to know to read the volume right. */
+static u64 features(const aul_manifest *manifest) {
+    u64 required = manifest->names.count ? AUL_FEATURE_RESTORE_POINTS : 0;
+    for (size_t i = 0; i < manifest->history.count; i++)
+        if (manifest->history.items[i].kind == AUL_BRANCH_REWIND) required |= AUL_FEATURE_REWINDS;
+    return required;
+}
+
 static int encode(aul_disk *disk, const aul_manifest *manifest, u8 **out, size_t *bytes) {
     size_t branches = manifest->history.count, segments = manifest->segment_count;
+    size_t points = manifest->names.count;
     *bytes = HEADER_BYTES + branches * AUL_BRANCH_BYTES + segments * SEGMENT_BYTES;
+    for (size_t i = 0; i < points; i++)
+        *bytes += aul_restore_point_bytes(&manifest->names.items[i]);
     u8 *at = aul_alloc_zero(disk, *bytes);
     *out = at;
     if (!at) return AUL_NO_MEMORY;
     memcpy(at, MAGIC, 8);
     put32(at + 12, AUL_FORMAT_VERSION);
+    put64(at + 16, features(manifest));
     put64(at + 24, *bytes);
     memcpy(at + 32, manifest->volume_id, AUL_ID_BYTES);
     put32(at + 48, manifest->page_size);
@@ -115,9 +128,14 @@ static int encode(aul_disk *disk, const aul_manifest *manifest, u8 **out, size_t
     put64(at + 104, manifest->durable_lsn);
     put32(at + 112, branches);
     put32(at + 116, segments);
+    put32(at + 124, points);
     u8 *to = at + HEADER_BYTES;
     for (size_t i = 0; i < branches; i++, to += AUL_BRANCH_BYTES)
         aul_branch_encode(to, &manifest->history.items[i]);
+    for (size_t i = 0; i < points; i++) {
+        aul_restore_point_encode(to, &manifest->names.items[i]);
+        to += aul_restore_point_bytes(&manifest->names.items[i]);
+    }
     for (size_t i = 0; i < segments; i++, to += SEGMENT_BYTES)
         encode_segment(to, manifest->segments[i]);
     put32(at + 8, aul_crc32c(0, at + 12, *bytes - 12));
@@ -154,6 +172,22 @@ static bool follows(const aul_manifest *manifest, const aul_segment *before,
            segment->first_lsn > before_last;
 }
 
+/* So many restore points, which take all of `bytes`; none is made at the LSN of one before. */
+static int decode_names(const u8 *from, u64 points, size_t bytes, aul_manifest *out) {
+    u64 made_lsn = 0;
+    for (u64 i = 0; i < points; i++) {
+        aul_restore_point point;
+        int status = aul_restore_point_decode(from, bytes, &point);
+        if (!status && point.made_lsn <= made_lsn) status = AUL_CORRUPT;
+        if (!status) status = aul_names_add(&out->names, &point);
+        if (status) return status;
+        made_lsn = point.made_lsn;
+        from += aul_restore_point_bytes(&point);
+        bytes -= aul_restore_point_bytes(&point);
+    }
+    return bytes ? AUL_CORRUPT : AUL_OK;
+}
+
 static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out, aul_error *error) {
     if (bytes < HEADER_BYTES || memcmp(at, MAGIC, 8) != 0 ||
         !aul_crc_fits(get32(at + 8), aul_crc32c(0, at + 12, bytes - 12)))
@@ -169,14 +203,14 @@ static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out,
     out->in_flight_lsns = get64(at + 88);
     out->created_ns = get64(at + 96);
     out->durable_lsn = get64(at + 104);
-    u64 branches = get32(at + 112), segments = get32(at + 116);
+    u64 branches = get32(at + 112), segments = get32(at + 116), points = get32(at + 124);
+    u64 fixed = HEADER_BYTES + branches * AUL_BRANCH_BYTES + segments * SEGMENT_BYTES;
     u32 size = out->page_size;
     bool sized = size >= AUL_PAGE_SIZE_MIN && size <= AUL_PAGE_SIZE_MAX && (size & (size - 1)) == 0;
     /* Recovery goes on above it: a wrong one would assign LSNs again that somebody saw. */
     bool limited = out->in_flight_lsns >= 1 && out->in_flight_lsns <= IN_FLIGHT_LSNS_MAX;
     bool raisable = out->epoch < UINT64_MAX;
-    if (!sized || !limited || !raisable || get64(at + 24) != bytes ||
-        HEADER_BYTES + branches * AUL_BRANCH_BYTES + segments * SEGMENT_BYTES != bytes)
+    if (!sized || !limited || !raisable || get64(at + 24) != bytes || fixed > bytes)
         return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, 0, "%s", DAMAGED);
     const u8 *from = at + HEADER_BYTES;
     for (u64 i = 0; i < branches && !status; i++, from += AUL_BRANCH_BYTES) {
@@ -184,6 +218,8 @@ static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out,
         status = aul_branch_decode(from, AUL_BRANCH_BYTES, &branch);
         if (!status) status = aul_history_add(&out->history, &branch);
     }
+    if (!status) status = decode_names(from, points, bytes - fixed, out);
+    from += bytes - fixed;
     out->segments = aul_alloc(disk, (segments + 1) * sizeof *out->segments);
     if (!out->segments) status = AUL_NO_MEMORY;
     for (u64 i = 0; i < segments && !status; i++, from += SEGMENT_BYTES) {
@@ -208,6 +244,7 @@ void aul_manifest_free(aul_disk *disk, aul_manifest *manifest) {
     manifest->segments = NULL;
     manifest->segment_count = 0;
     if (manifest->history.disk) aul_history_free(&manifest->history);
+    if (manifest->names.disk) aul_names_free(&manifest->names);
 }
 
 int aul_manifest_read(aul_disk *disk, const char *path, aul_manifest *out, aul_error *error) {
@@ -215,7 +252,7 @@ int aul_manifest_read(aul_disk *disk, const char *path, aul_manifest *out, aul_e
     int file;
     u64 size = 0;
     memset(out, 0, sizeof *out);
-    out->history.disk = disk;
+    out->history.disk = out->names.disk = disk;
     snprintf(name, sizeof name, "%s/MANIFEST", path);
     int failed = disk->open(disk->context, name, 0, &file);
     if (failed == ENOENT || failed == ENOTDIR)

@@ -6,6 +6,7 @@
 #define AUL_MANIFEST_H
 
 #include "history.h"
+#include "names.h"
 #include "segment.h"
 
 #define AUL_MANIFEST_CLEAN 1u
@@ -16,6 +17,7 @@ typedef struct {
     u64 epoch, retention_ns, in_flight_lsns, created_ns;
     u64 durable_lsn; /* known durable when the manifest was written */
     aul_history history;
+    aul_names names;
     /* Oldest first. When reading, each is newly allocated and passes to the caller. */
     aul_segment **segments;
     size_t segment_count;
@@ -27,7 +29,7 @@ int aul_manifest_read(aul_disk *disk, const char *path, aul_manifest *out, aul_e
  * which one is. */
 int aul_manifest_write(aul_disk *disk, const char *path, const aul_manifest *manifest,
                        aul_error *error);
-/* Frees the history, the list and the segments that are still in it. */
+/* Frees the history, the names, the list and the segments that are still in it. */
 void aul_manifest_free(aul_disk *disk, aul_manifest *manifest);
 
 #endif

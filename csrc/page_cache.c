@@ -11,7 +11,7 @@
 #define FETCH_BYTES 1024u
 
 typedef struct {
-    u64 page, version, checked;
+    u64 page, version, checked, run;
     u32 next; /* in its bucket */
     u32 pins;
     bool used, referenced;
@@ -115,15 +115,28 @@ void aul_page_cache_unref(aul_page_cache *cache) {
     if (cache && atomic_fetch_sub(&cache->references, 1) == 1) free_cache(cache);
 }
 
-/* The newest version of the page at or below lsn. */
-static cached_page *find(const aul_page_cache *cache, shard *s, u64 hash, u64 page, u64 lsn) {
+/* The newest version of the page at or below lsn that was checked in the run. */
+static cached_page *find_in_run(const aul_page_cache *cache, shard *s, u64 hash, u64 page, u64 run,
+                                u64 lsn) {
     cached_page *best = NULL;
     for (u32 at = *bucket_of(s, hash); at != NONE; at = s->pages[at].next) {
         cached_page *candidate = &s->pages[at];
         /* Where its bytes are is known before it is: both are on their way at once. */
         fetch(data_of(cache, s, at), cache->page_size);
-        if (candidate->page == page && candidate->version <= lsn &&
+        if (candidate->page == page && candidate->run == run && candidate->version <= lsn &&
             (!best || candidate->version > best->version))
+            best = candidate;
+    }
+    return best;
+}
+
+/* The newest version of the page on the path, of whatever run. */
+static cached_page *find_on_path(shard *s, u64 hash, u64 page, const aul_path *path) {
+    cached_page *best = NULL;
+    for (u32 at = *bucket_of(s, hash); at != NONE; at = s->pages[at].next) {
+        cached_page *candidate = &s->pages[at];
+        if (candidate->page == page && (!best || candidate->version > best->version) &&
+            aul_path_holds(path, candidate->version))
             best = candidate;
     }
     return best;
@@ -141,35 +154,44 @@ void aul_page_cache_expect(aul_page_cache *cache, u64 page) {
     pthread_mutex_unlock(&s->lock);
 }
 
-int aul_page_cache_get(aul_page_cache *cache, u64 page, u64 lsn, u8 *out, u64 *version,
-                       u64 *checked) {
+bool aul_page_cache_get_in_run(aul_page_cache *cache, u64 page, u64 run, u64 lsn, u8 *out) {
     u64 hash = hash_page(page);
     shard *s = shard_of(cache, hash);
-    int status = AUL_END;
     pthread_mutex_lock(&s->lock);
-    cached_page *found = find(cache, s, hash, page, lsn);
+    cached_page *found = find_in_run(cache, s, hash, page, run, lsn);
+    bool right = found && lsn <= found->checked;
+    if (right) {
+        found->referenced = true;
+        memcpy(out, data_of(cache, s, (u32)(found - s->pages)), cache->page_size);
+        s->hits++;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return right;
+}
+
+int aul_page_cache_get(aul_page_cache *cache, u64 page, const aul_path *path, u8 *out, u64 *version,
+                       u64 *checked) {
+    u64 hash = hash_page(page), lsn = path->lsn;
+    shard *s = shard_of(cache, hash);
+    int status = AUL_END;
+    *checked = 0;
+    pthread_mutex_lock(&s->lock);
+    cached_page *found = find_in_run(cache, s, hash, page, path->run, lsn);
+    bool in_run = found != NULL;
+    if (!found) found = find_on_path(s, hash, page, path);
     if (found) {
         found->referenced = true;
         memcpy(out, data_of(cache, s, (u32)(found - s->pages)), cache->page_size);
         *version = found->version;
-        *checked = found->checked;
-        status = lsn <= found->checked || AUL_SEEDED(CACHED_IS_NEWEST) ? AUL_OK : AUL_PENDING;
-    }
-    if (found)
+        /* Checked on another path it is known to be right only where that has led to ours. */
+        *checked = in_run || aul_path_holds(path, found->checked) ? found->checked : found->version;
+        status = lsn <= *checked || AUL_SEEDED(CACHED_IS_NEWEST) ? AUL_OK : AUL_PENDING;
         s->hits++;
-    else
+    } else {
         s->misses++;
+    }
     pthread_mutex_unlock(&s->lock);
     return status;
-}
-
-void aul_page_cache_confirm(aul_page_cache *cache, u64 page, u64 version, u64 checked) {
-    u64 hash = hash_page(page);
-    shard *s = shard_of(cache, hash);
-    pthread_mutex_lock(&s->lock);
-    cached_page *found = find(cache, s, hash, page, version);
-    if (found && found->version == version && found->checked < checked) found->checked = checked;
-    pthread_mutex_unlock(&s->lock);
 }
 
 static void unlink_page(shard *s, cached_page *page) {
@@ -212,50 +234,72 @@ static cached_page *evict(shard *s) {
     return NULL;
 }
 
-static cached_page *put_locked(aul_page_cache *cache, shard *s, u64 page, u64 version, u64 checked,
-                               const u8 *data, bool keep_older) {
+/* Where the page's version is cached already: checked in the run, or, where it need not stay for
+ * another one, in any. The bytes are the same: they depend on the version alone. */
+static cached_page *find_version(shard *s, u64 hash, u64 page, u64 version, u64 run, bool any) {
+    cached_page *found = NULL;
+    for (u32 at = *bucket_of(s, hash); at != NONE; at = s->pages[at].next) {
+        cached_page *candidate = &s->pages[at];
+        if (candidate->page != page || candidate->version != version) continue;
+        if (candidate->run == run) return candidate;
+        if (any) found = candidate;
+    }
+    return found;
+}
+
+/* A version of the page that is no longer asked for, and that nobody has pinned, or NULL: what is
+ * newer in the same run is a transaction's. */
+static cached_page *find_outdated(shard *s, u64 hash, u64 page, u64 version, u64 run) {
+    for (u32 at = *bucket_of(s, hash); at != NONE; at = s->pages[at].next) {
+        cached_page *candidate = &s->pages[at];
+        bool outdated = candidate->run != run || candidate->version < version;
+        if (candidate->page == page && candidate->pins == 0 && outdated) return candidate;
+    }
+    return NULL;
+}
+
+static void put_locked(aul_page_cache *cache, shard *s, u64 page, u64 version, const aul_path *path,
+                       const u8 *data, bool keep_older) {
     u64 hash = hash_page(page);
-    cached_page *old = find(cache, s, hash, page, version);
-    if (old && old->version == version) {
-        if (old->checked < checked) old->checked = checked;
-        return old;
+    cached_page *to = find_version(s, hash, page, version, path->run, !keep_older);
+    if (to) {
+        to->checked = to->run == path->run ? aul_max(to->checked, path->lsn) : path->lsn;
+        to->run = path->run;
+        return;
     }
-    cached_page *to = NULL;
-    if (old && !keep_older && old->pins == 0) {
-        unlink_page(s, old);
-        to = old;
-    }
+    if (!keep_older && (to = find_outdated(s, hash, page, version, path->run))) unlink_page(s, to);
     if (!to) to = take_new(cache, s);
     if (!to) to = evict(s);
-    if (!to) return NULL;
+    if (!to) return;
     memcpy(data_of(cache, s, (u32)(to - s->pages)), data, cache->page_size);
     to->page = page;
     to->version = version;
-    to->checked = checked;
+    to->checked = path->lsn;
+    to->run = path->run;
     to->used = to->referenced = true;
     u32 *bucket = bucket_of(s, hash);
     to->next = *bucket;
     *bucket = (u32)(to - s->pages);
     s->live++;
-    return to;
 }
 
-void aul_page_cache_put(aul_page_cache *cache, u64 page, u64 version, u64 checked, const u8 *data,
-                        bool keep_older) {
+void aul_page_cache_put(aul_page_cache *cache, u64 page, u64 version, const aul_path *path,
+                        const u8 *data, bool keep_older) {
     shard *s = shard_of(cache, hash_page(page));
     pthread_mutex_lock(&s->lock);
-    put_locked(cache, s, page, version, checked, data, keep_older);
+    put_locked(cache, s, page, version, path, data, keep_older);
     pthread_mutex_unlock(&s->lock);
 }
 
-int aul_page_cache_pin(aul_page_cache *cache, u64 page, u64 lsn, const u8 **data, aul_pin **out) {
+int aul_page_cache_pin(aul_page_cache *cache, u64 page, const aul_path *path, const u8 **data,
+                       aul_pin **out) {
     u64 hash = hash_page(page);
     shard *s = shard_of(cache, hash);
     aul_pin *pin = aul_alloc(cache->disk, sizeof *pin);
     if (!pin) return AUL_NO_MEMORY;
     pthread_mutex_lock(&s->lock);
-    cached_page *found = find(cache, s, hash, page, lsn);
-    if (found && lsn > found->checked) found = NULL;
+    cached_page *found = find_in_run(cache, s, hash, page, path->run, path->lsn);
+    if (found && path->lsn > found->checked) found = NULL;
     if (found) {
         if (found->pins++ == 0) s->pinned++;
         found->referenced = true;
@@ -290,7 +334,7 @@ void aul_page_cache_drop_above(aul_page_cache *cache, u64 lsn) {
         pthread_mutex_lock(&s->lock);
         for (u32 at = 0; at < s->count; at++) {
             cached_page *page = &s->pages[at];
-            if (page->used && page->version > lsn) unlink_page(s, page);
+            if (page->used && (page->version > lsn || page->run > lsn)) unlink_page(s, page);
             if (page->checked > lsn) page->checked = lsn;
         }
         pthread_mutex_unlock(&s->lock);

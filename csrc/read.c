@@ -97,34 +97,31 @@ static int redo_chain(aul_store *store, const aul_chain *chain, u64 page, u8 *ou
 
 int aul_read_page(aul_store *store, const aul_path *path, u64 page, u8 *out, aul_error *error) {
     u64 version = 0, checked = 0;
-    int cached = aul_page_cache_get(store->cache, page, path->lsn, out, &version, &checked);
+    int cached = aul_page_cache_get(store->cache, page, path, out, &version, &checked);
     if (cached == AUL_OK) return AUL_OK;
-    if (cached == AUL_END) checked = 0;
     aul_chain chain;
     aul_chain_init(&chain, store->disk);
     int status = aul_page_index_collect(&store->index, path, page, checked, false, &chain, error);
-    if (!status && cached == AUL_PENDING && chain.version == 0) {
-        aul_page_cache_confirm(store->cache, page, version, path->lsn);
-    } else if (!status) {
+    bool unchanged = cached == AUL_PENDING && chain.version == 0;
+    if (!status && !unchanged) {
         bool on_cached = cached == AUL_PENDING && chain.from_above;
         if (!on_cached) memset(out, 0, store->page_size);
         status = redo_chain(store, &chain, page, out, error);
-        if (!status)
-            aul_page_cache_put(store->cache, page, chain.version, path->lsn, out,
-                               atomic_load(&store->views) > 0);
+        version = chain.version;
     }
+    if (!status)
+        aul_page_cache_put(store->cache, page, version, path, out, atomic_load(&store->views) > 0);
     aul_chain_free(&chain);
     return status;
 }
 
-/* What a read with this view sees: the view's path, or the newest run at the visible LSN. */
+/* What a read with this view sees: the view's path, or that of the visible LSN. The caller releases
+ * it. */
 static int resolve(aul_store *store, const aul_view *view, aul_path *path, aul_error *error) {
-    if (!view) {
-        *path = store->path_now;
-        path->lsn = atomic_load(&store->log.visible);
-        return AUL_OK;
-    }
+    *path = (aul_path){0};
+    if (!view) return aul_past_shown(store, path, error);
     *path = view->path;
+    path->shared = NULL; /* borrowed */
     if (AUL_SEEDED(LOST_VIEW_READS)) return AUL_OK;
     if (AUL_UNLIKELY(path->lsn > atomic_load_explicit(&store->log.visible, memory_order_relaxed))) {
         aul_fail(error, AUL_UNKNOWN,
@@ -141,14 +138,24 @@ static int check_page(aul_store *store, u64 page, aul_error *error) {
                     (unsigned long long)page, (unsigned long long)store->pages_max - 1);
 }
 
+/* A plain read of a page that is in the cache as it is now needs no path: its run says enough. */
+static bool read_cached(aul_store *store, const aul_view *view, u64 page, u8 *out) {
+    u64 run = atomic_load_explicit(&store->past.shown_run, memory_order_acquire);
+    return !view && aul_page_cache_get_in_run(store->cache, page, run,
+                                              atomic_load(&store->log.visible), out);
+}
+
 int aul_read(aul_store *store, const aul_view *view, uint64_t page, uint8_t *out,
              aul_error *error) {
     aul_path path;
     int status = aul_store_enter(store, error);
     if (status) return status;
     status = check_page(store, page, error);
-    if (!status) status = resolve(store, view, &path, error);
-    if (!status) status = aul_read_page(store, &path, page, out, error);
+    if (!status && !read_cached(store, view, page, out)) {
+        status = resolve(store, view, &path, error);
+        if (!status) status = aul_read_page(store, &path, page, out, error);
+        aul_path_free(store->disk, &path);
+    }
     aul_store_leave(store);
     return status;
 }
@@ -164,13 +171,14 @@ int aul_read_many(aul_store *store, const aul_view *view, const uint64_t *pages,
         if (i + 2 < count) aul_page_cache_expect(store->cache, pages[i + 2]);
         status = aul_read_page(store, &path, pages[i], out + i * store->page_size, error);
     }
+    aul_path_free(store->disk, &path);
     aul_store_leave(store);
     return status;
 }
 
 static int pin_page(aul_store *store, const aul_path *path, u64 page, const u8 **data,
                     aul_pin **out, aul_error *error) {
-    int status = aul_page_cache_pin(store->cache, page, path->lsn, data, out);
+    int status = aul_page_cache_pin(store->cache, page, path, data, out);
     if (status != AUL_END) return status;
     u8 *copy = aul_alloc(store->disk, store->page_size);
     if (!copy) return AUL_NO_MEMORY;
@@ -178,7 +186,7 @@ static int pin_page(aul_store *store, const aul_path *path, u64 page, const u8 *
      * as not. */
     for (int tries = 0; tries < 8 && status == AUL_END; tries++) {
         status = aul_read_page(store, path, page, copy, error);
-        if (!status) status = aul_page_cache_pin(store->cache, page, path->lsn, data, out);
+        if (!status) status = aul_page_cache_pin(store->cache, page, path, data, out);
     }
     aul_release(store->disk, copy);
     if (status == AUL_END)
@@ -194,18 +202,20 @@ int aul_pin_page(aul_store *store, const aul_view *view, uint64_t page, const ui
     int status = aul_store_enter(store, error);
     if (status) return status;
     status = check_page(store, page, error);
-    if (!status) status = resolve(store, view, &path, error);
-    if (!status) status = pin_page(store, &path, page, data, out, error);
+    if (!status) {
+        status = resolve(store, view, &path, error);
+        if (!status) status = pin_page(store, &path, page, data, out, error);
+        aul_path_free(store->disk, &path);
+    }
     if (status == AUL_NO_MEMORY) aul_fail(error, status, "no memory to pin a page");
     aul_store_leave(store);
     return status;
 }
 
-/* The last commit at or below lsn, with the state after it; LSN 0 is the empty volume. */
-static int find_commit(aul_store *store, const aul_path *path, u64 lsn, aul_commit_info *out,
-                       aul_error *error) {
+int aul_find_commit(aul_store *store, const aul_path *path, aul_commit_info *out,
+                    aul_error *error) {
     aul_commit commit;
-    int status = aul_page_index_commit(&store->index, path, lsn, &commit, NULL, error);
+    int status = aul_page_index_commit(&store->index, path, path->lsn, &commit, NULL, error);
     *out = (aul_commit_info){0, 0, 0};
     if (status == AUL_OK) *out = (aul_commit_info){commit.lsn, commit.time_ns, commit.end_pages};
     return status == AUL_END ? AUL_OK : status;
@@ -217,23 +227,30 @@ int aul_end_pages(aul_store *store, uint64_t *pages, aul_error *error) {
     int status = aul_store_enter(store, error);
     if (status) return status;
     status = resolve(store, NULL, &path, error);
-    if (!status) status = find_commit(store, &path, path.lsn, &commit, error);
+    if (!status) status = aul_find_commit(store, &path, &commit, error);
     if (!status) *pages = commit.end_pages;
+    aul_path_free(store->disk, &path);
     aul_store_leave(store);
     return status;
 }
 
-static int check_lsn(aul_store *store, u64 lsn, aul_error *error) {
-    u64 visible = atomic_load(&store->log.visible);
+int aul_check_lsn(aul_store *store, u64 lsn, aul_error *error) {
+    u64 visible = atomic_load(&store->log.visible), parent_at = 0, resumed_at = 0;
+    pthread_mutex_lock(&store->past.lock);
     const aul_branch *cut = aul_history_cut_at(&store->manifest.history, lsn);
+    if (cut) {
+        parent_at = cut->parent_at;
+        resumed_at = cut->resumed_at;
+    }
+    pthread_mutex_unlock(&store->past.lock);
     if (lsn > visible)
         aul_fail(error, AUL_LSN, "LSN %llu is above the visible LSN %llu", (unsigned long long)lsn,
                  (unsigned long long)visible);
     else if (cut)
         aul_fail(error, AUL_LSN,
                  "LSN %llu lies in a range that recovery cut: ask for %llu, or %llu and above",
-                 (unsigned long long)lsn, (unsigned long long)cut->parent_at,
-                 (unsigned long long)cut->resumed_at);
+                 (unsigned long long)lsn, (unsigned long long)parent_at,
+                 (unsigned long long)resumed_at);
     else
         return AUL_OK;
     if (error) {
@@ -247,12 +264,11 @@ int aul_view_open(aul_store *store, uint64_t lsn, aul_view **out, aul_error *err
     int status = aul_store_enter(store, error);
     if (status) return status;
     aul_view *view = NULL;
-    status = check_lsn(store, lsn, error);
+    status = aul_check_lsn(store, lsn, error);
     if (!status && !(view = aul_alloc_zero(store->disk, sizeof *view)))
         status = aul_fail(error, AUL_NO_MEMORY, "no memory for a view");
-    if (!status && aul_history_path(&store->manifest.history, lsn, &view->path))
-        status = aul_fail(error, AUL_NO_MEMORY, "no memory for a view");
-    if (!status) status = find_commit(store, &view->path, lsn, &view->commit, error);
+    if (!status) status = aul_past_path(store, lsn, &view->path, error);
+    if (!status) status = aul_find_commit(store, &view->path, &view->commit, error);
     if (!status) {
         view->store = store;
         view->path.lsn = view->commit.lsn; /* its holes are those of lsn: no commit lies between */
@@ -297,6 +313,7 @@ int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_comm
     if (status) return status;
     aul_chain_init(&chain, store->disk);
     status = check_page(store, page, error);
+    path = (aul_path){0};
     if (!status) status = resolve(store, view, &path, error);
     if (!status)
         status = aul_page_index_collect(&store->index, &path, page, 0, true, &chain, error);
@@ -324,6 +341,7 @@ int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_comm
         from = commit.lsn - commit.records + 1;
     }
     aul_chain_free(&chain);
+    aul_path_free(store->disk, &path);
     *count = found;
     aul_store_leave(store);
     return status;

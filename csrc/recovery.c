@@ -154,25 +154,34 @@ static int index_scanned(recovery *r, aul_segment *segment, tail_segment *tail, 
     return AUL_OK;
 }
 
-/* Branch points that the manifest does not have yet. */
-static int note_branches(recovery *r, aul_error *error) {
+/* Branch points and names that the manifest does not have yet. Those that it has are passed again
+ * in their order, and change nothing. */
+static int note_control(recovery *r, aul_error *error) {
     aul_scan *scan = &r->scan;
+    aul_manifest *manifest = &r->store->manifest;
     aul_change change;
+    aul_branch branch;
+    aul_restore_point point;
+    int status = AUL_OK;
     if (scan->batch.kind != AUL_BATCH_CONTROL) return AUL_OK;
     if (aul_record_parse(scan->payload + scan->records_at,
                          scan->frame.payload_bytes - scan->records_at, r->store->page_size,
                          &change))
         return AUL_OK;
-    aul_branch branch;
-    if (change.kind != AUL_BRANCH_POINT ||
-        aul_branch_decode(change.data, change.data_bytes, &branch))
-        return AUL_OK;
-    aul_history *history = &r->store->manifest.history;
-    if (history->count && history->items[history->count - 1].resumed_at >= branch.resumed_at)
-        return AUL_OK;
-    return aul_history_add(history, &branch)
-               ? aul_fail(error, AUL_NO_MEMORY, "no memory for the history")
-               : AUL_OK;
+    if (change.kind == AUL_BRANCH_POINT &&
+        aul_branch_decode(change.data, change.data_bytes, &branch) == AUL_OK &&
+        aul_history_until(&manifest->history, branch.resumed_at) == manifest->history.count &&
+        aul_history_run(&manifest->history, branch.resumed_at) != branch.resumed_at)
+        status = aul_history_add(&manifest->history, &branch);
+    bool made = change.kind == AUL_RESTORE_POINT, deleted = change.kind == AUL_DELETE_RESTORE_POINT;
+    if ((made || deleted) &&
+        aul_restore_point_decode(change.data, change.data_bytes, &point) == AUL_OK) {
+        if (made)
+            status = aul_names_add(&manifest->names, &point);
+        else
+            aul_names_delete(&manifest->names, point.made_lsn, scan->frame.first_lsn);
+    }
+    return status ? aul_fail(error, status, "no memory for the history") : AUL_OK;
 }
 
 static tail_segment *add_tail(recovery *r, aul_segment *segment) {
@@ -261,7 +270,7 @@ static int scan_segment(recovery *r, aul_segment *segment, u64 bound, aul_error 
     while (!(status = aul_scan_next(&r->scan, error)) && r->scan.frame.first_lsn <= limit) {
         status = index_scanned(r, segment, tail, error);
         indexed = status == AUL_OK;
-        if (!status) status = note_branches(r, error);
+        if (!status) status = note_control(r, error);
         if (status) break;
     }
     /* A frame that cannot be indexed is none: the log ends before it. */
@@ -815,27 +824,11 @@ static int log_cut(recovery *r, aul_error *error) {
     aul_branch branch = {.parent_at = r->last_commit,
                          .resumed_at = log->next_lsn,
                          .epoch = store->epoch,
-                         .time_ns = store->disk->now(store->disk->context),
+                         .time_ns = log->last_time_ns, /* the volume's clock may not be ours */
                          .kind = AUL_BRANCH_CUT,
                          .reason = "unclean end"};
-    u8 data[AUL_BRANCH_BYTES];
-    u8 memory[AUL_FRAME_ROOM + AUL_RECORD_HEADER + AUL_BRANCH_BYTES + AUL_FRAME_ALIGN];
-    aul_branch_encode(data, &branch);
-    aul_change change = {.kind = AUL_BRANCH_POINT,
-                         .length = AUL_BRANCH_BYTES,
-                         .data_bytes = AUL_BRANCH_BYTES,
-                         .data = data};
-    aul_record_encode(memory + AUL_FRAME_ROOM, &change, log->next_lsn, store->record_seed);
-    aul_frame_buffer frame = {memory, AUL_FRAME_ROOM, aul_record_bytes(&change), 1, log->next_lsn};
-    aul_log_batch batch = {.frames = &frame,
-                           .frame_count = 1,
-                           .kind = AUL_BATCH_CONTROL,
-                           .first_lsn = log->next_lsn,
-                           .last_lsn = log->next_lsn,
-                           .end_pages = log->end_pages,
-                           .time_ns = log->last_time_ns}; /* the volume's clock may not be ours */
-    int status = aul_log_append(store, &batch, error);
-    if (!status) status = aul_log_wait_durable(store, batch.last_lsn, 3600000, error);
+    int status = aul_log_branch(store, &branch, log->end_pages, NULL, error);
+    if (!status) status = aul_log_wait_durable(store, branch.resumed_at, 3600000, error);
     if (!status && aul_history_add(&store->manifest.history, &branch))
         status = aul_fail(error, AUL_NO_MEMORY, "no memory for the history");
     return status;
@@ -959,13 +952,20 @@ static int show_durable(recovery *r, aul_error *error) {
 }
 
 /* A writer needs LSNs above the last one, and above the gap that an unclean end leaves; and the
- * newest branch point, which is a batch in the log, has to be below them. */
+ * newest branch point and restore point, which are batches in the log, have to be below them. */
 static int check_room(const recovery *r, aul_error *error) {
     const aul_segment_list *list = r->store->index.list;
     const aul_history *history = &r->store->manifest.history;
     u64 room = 2 * r->store->manifest.in_flight_lsns + 2, last = r->last_commit;
     if (list->count) last = aul_max(last, atomic_load(&list->items[list->count - 1]->last_lsn));
+    const aul_names *names = &r->store->manifest.names;
     u64 resumed_at = history->count ? history->items[history->count - 1].resumed_at : 0;
+    u64 made_lsn = names->count ? names->items[names->count - 1].made_lsn : 0;
+    if (made_lsn > r->last_commit)
+        return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, made_lsn,
+                           "the log ends at LSN %llu, before the last restore point was made at "
+                           "%llu",
+                           (unsigned long long)r->last_commit, (unsigned long long)made_lsn);
     if (resumed_at > r->last_commit)
         return aul_fail_at(error, AUL_CORRUPT, "MANIFEST", 0, resumed_at,
                            "the log ends at LSN %llu, before the last branch point at %llu",
@@ -1063,9 +1063,13 @@ int aul_recover(aul_store *store, aul_error *error) {
         aul_manifest_free(store->disk, &store->manifest);
         store->manifest = again;
     }
-    if (!status && aul_history_path(&store->manifest.history, UINT64_MAX, &store->path_now))
-        status = aul_fail(error, AUL_NO_MEMORY, "no memory for the history");
-    return status;
+    if (status) return status;
+    u64 shown = atomic_load(&store->log.visible);
+    if (store->read_only) { /* what it has read may reach further */
+        aul_history_cut(&store->manifest.history, shown);
+        aul_names_cut(&store->manifest.names, shown);
+    }
+    return aul_past_resume(store, shown, error);
 }
 
 int aul_start_epoch(aul_store *store, aul_error *error) {

@@ -41,6 +41,7 @@ static void free_store(aul_store *store) { store->disk->free_memory(store->disk-
 void aul_store_unref(aul_store *store) {
     if (atomic_fetch_sub(&store->references, 1) != 1) return;
     pthread_mutex_destroy(&store->life_lock);
+    pthread_mutex_destroy(&store->past.lock);
     pthread_cond_destroy(&store->life_changed);
     free_store(store);
 }
@@ -77,11 +78,17 @@ int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error) {
     char path[AUL_PATH_BYTES];
     aul_segment_list *list = aul_page_index_list(&store->index);
     aul_manifest now = store->manifest;
+    /* First the list, then what is durable: a segment that it calls sealed was durable, and so are
+     * its branch points and names, which nobody reads there again. */
+    now.durable_lsn = atomic_load(&store->log.durable);
+    if (aul_past_copy(store, now.durable_lsn, &now.history, &now.names)) {
+        aul_segment_list_release(&store->index, list);
+        return aul_fail(error, AUL_NO_MEMORY, "no memory for the manifest");
+    }
     now.epoch = store->epoch;
     now.flags = flags | (AUL_SEEDED(CLEAN_MARK_LEFT) ? store->manifest.flags : 0);
     now.segments = list->items;
     now.segment_count = list->count;
-    now.durable_lsn = atomic_load(&store->log.durable);
     if (AUL_SEEDED(DURABLE_OVERSTATED)) now.durable_lsn = store->log.logged;
     /* Named is there: a segment that the manifest lists and the directory has not is a lost one. */
     bool new_names = false;
@@ -96,7 +103,13 @@ int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error) {
             status = aul_manifest_write(store->disk, store->path, &now, error);
     }
     aul_segment_list_release(&store->index, list);
-    if (!status) store->manifest.epoch = store->epoch;
+    aul_history_free(&now.history);
+    aul_names_free(&now.names);
+    if (status) return status;
+    store->manifest.epoch = store->epoch;
+    pthread_mutex_lock(&store->past.lock);
+    aul_names_prune(&store->manifest.names, now.durable_lsn);
+    pthread_mutex_unlock(&store->past.lock);
     return status;
 }
 
@@ -176,6 +189,7 @@ static int create_volume(aul_store *store, const aul_options *options, aul_error
     if (!status) status = sync_directory(store, store->path, error); /* a manifest needs its log */
     if (status) return status;
     aul_manifest *manifest = &store->manifest;
+    manifest->history.disk = manifest->names.disk = disk;
     manifest->page_size = page_size;
     manifest->retention_ns = options->retention_ns ? options->retention_ns : AUL_RETENTION_DEFAULT;
     manifest->in_flight_lsns = AUL_IN_FLIGHT_LSNS;
@@ -220,7 +234,7 @@ static int new_store(const aul_disk *disk, const char *path, const aul_options *
     store->path = join(store->disk, path, "");
     store->log_path = join(store->disk, path, "log");
     if (!store->path || !store->log_path || pthread_mutex_init(&store->life_lock, NULL) ||
-        aul_cond_init(&store->life_changed)) {
+        pthread_mutex_init(&store->past.lock, NULL) || aul_cond_init(&store->life_changed)) {
         aul_release(store->disk, store->path);
         aul_release(store->disk, store->log_path);
         free_store(store);
@@ -314,7 +328,7 @@ static void tear_down(aul_store *store) {
     if (store->index.list) aul_page_index_destroy(&store->index);
     aul_lock_drop(store);
     aul_manifest_free(disk, &store->manifest);
-    aul_path_free(disk, &store->path_now);
+    aul_past_destroy(store);
     aul_page_cache_unref(store->cache);
     store->cache = NULL;
     for (size_t i = 0; i < store->tx_frame_capacity; i++)
@@ -369,20 +383,14 @@ int aul_open(const char *path, const aul_options *options, aul_store **out, aul_
 
 static int log_clean_close(aul_store *store, aul_error *error) {
     aul_log *log = &store->log;
-    u8 memory[AUL_FRAME_ROOM + AUL_RECORD_HEADER + AUL_FRAME_ALIGN];
-    aul_change change = {.kind = AUL_CLEAN_CLOSE};
-    aul_record_encode(memory + AUL_FRAME_ROOM, &change, log->next_lsn, store->record_seed);
-    aul_frame_buffer frame = {memory, AUL_FRAME_ROOM, AUL_RECORD_HEADER, 1, log->next_lsn};
-    aul_log_batch batch = {.frames = &frame,
-                           .frame_count = 1,
-                           .kind = AUL_BATCH_CONTROL,
-                           .first_lsn = log->next_lsn,
-                           .last_lsn = log->next_lsn,
+    aul_control control = {.kind = AUL_CLEAN_CLOSE,
+                           .previous_lsn = log->last_commit,
                            .end_pages = log->end_pages,
                            .time_ns = log->last_time_ns}; /* the volume's clock may not be ours */
-    int status = aul_log_append(store, &batch, error);
+    u64 lsn = log->next_lsn;
+    int status = aul_log_control(store, &control, error);
     if (AUL_SEEDED(CLOSE_UNSYNCED)) return status;
-    return status ? status : aul_log_wait_durable(store, batch.last_lsn, CLOSE_WAIT_MS, error);
+    return status ? status : aul_log_wait_durable(store, lsn, CLOSE_WAIT_MS, error);
 }
 
 /* Makes everything durable, seals what is left, and says so in the manifest. */

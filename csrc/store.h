@@ -3,14 +3,16 @@
  *   store.c     opening, closing, the life of the handle        recovery.c   what opening finds,
  *   and mends
  *   log.c       the writer's place, group commit                keeper.c     the background thread
- *   log_segment.c, log_append.c   segments to append to, logging a batch
+ *   log_segment.c, log_append.c, log_control.c   segments to append to, logging a batch
  *   tx.c        transactions                                    read.c       pages and views
+ *   rewind.c    runs, and going from one to another             restore_point.c   names for LSNs
  *   cursor.c    looking at the log                              verify.c     checking every byte
  *
  * Locks, in the order in which they may be taken while another is held:
  *   the writer's place (log.writer), a baton that a transaction holds from its first look at the
  *   newest state until it is logged log.lock        what is logged, written and durable
- *   index.lock      see page_index.h a cache shard's lock, the file table's lock */
+ *   index.lock      see page_index.h a cache shard's lock, the file table's lock
+ *   history.lock    branch points, names, the newest paths; nothing is locked under it */
 #ifndef AUL_STORE_H
 #define AUL_STORE_H
 
@@ -43,8 +45,16 @@ typedef struct {
     u32 kind, note_bytes;
     const u8 *note;
     u64 first_lsn, last_lsn, end_pages, time_ns; /* time 0: now */
+    u64 previous_lsn;                            /* the commit before it on its path */
     u64 entries, truncates;
 } aul_log_batch;
+
+/* A control batch: its record, and what the volume is after it. */
+typedef struct {
+    u32 kind, data_bytes, note_bytes;
+    const u8 *data, *note;
+    u64 previous_lsn, end_pages, time_ns; /* time 0: now */
+} aul_control;
 
 /* One thread that waits until its commit is durable; it lives on that thread's stack. */
 typedef struct aul_log_waiter aul_log_waiter;
@@ -56,8 +66,10 @@ struct aul_log_waiter {
 };
 
 typedef struct {
-    /* The writer's place. `writer` is 1 while somebody has it. */
-    _Atomic u32 writer, writer_waiters;
+    /* The writer's place: 0 while nobody has it, else the number of who has it, with
+     * AUL_WRITER_CALLS while a call of its is under way. Only in between can it be taken away. */
+    _Atomic u64 writer, writers;
+    _Atomic u32 writer_waiters, takers; /* those who would take it away, too */
     pthread_cond_t writer_free;
 
     /* Belongs to whoever has the writer's place. */
@@ -102,6 +114,19 @@ typedef struct {
     u64 oldest_unsynced_ns; /* when commits that are written and not synced were first seen, or 0 */
 } aul_keeper;
 
+#define AUL_WRITER_CALLS 1u
+
+/* What is known of the volume's past beside the manifest's branch points and names, which are under
+ * `lock`, too. Those above the visible LSN are there already: who asks as of an LSN sees them
+ * not. */
+typedef struct {
+    pthread_mutex_t lock;
+    aul_path newest;       /* of the newest run: what a transaction sees */
+    aul_path shown;        /* of a run that plain reads see, mostly the newest of those */
+    _Atomic u64 shown_run; /* its run: a cached page that is right in it needs no path */
+    _Atomic u64 newest_run;
+} aul_past;
+
 #define AUL_STATE_OPEN 0
 #define AUL_STATE_CLOSING 1
 #define AUL_STATE_CLOSED 2
@@ -126,7 +151,7 @@ struct aul_store {
     aul_files files;
     aul_page_index index;
     aul_page_cache *cache;
-    aul_path path_now; /* of the newest run, for any LSN on it */
+    aul_past past;
     _Atomic u32 views;
 
     aul_log log;
@@ -169,12 +194,22 @@ int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *er
 /* log.c */
 int aul_log_init(aul_store *store);
 void aul_log_destroy(aul_store *store);
-/* Waits up to wait_ms for the writer's place: AUL_BUSY. */
-int aul_log_claim_writer(aul_store *store, u32 wait_ms, aul_error *error);
+/* Waits up to wait_ms for the writer's place: AUL_BUSY. *me is then who has it, and calling. With
+ * `take` it is taken away from a transaction between two of its calls. */
+int aul_log_claim_writer(aul_store *store, u32 wait_ms, bool take, u64 *me, aul_error *error);
+/* Around the calls of who keeps the place from one to the next: a call begins, false when the place
+ * was taken away; and ends. */
+bool aul_log_writer_calls(aul_store *store, u64 me);
+void aul_log_writer_rests(aul_store *store, u64 me);
 void aul_log_release_writer(aul_store *store);
 /* Logs a batch; the caller has the writer's place. After AUL_OK it is in the log. A status other
  * than AUL_UNKNOWN says that nothing was logged. */
 int aul_log_append(aul_store *store, aul_log_batch *batch, aul_error *error);
+/* log_control.c: logs a control batch, in the same way; its LSN is log.next_lsn. */
+int aul_log_control(aul_store *store, const aul_control *control, aul_error *error);
+/* The one that starts a run; `options` (may be NULL) have its note. */
+int aul_log_branch(aul_store *store, const aul_branch *branch, u64 end_pages,
+                   const aul_commit_options *options, aul_error *error);
 /* Waits up to wait_ms until lsn is in the files (visible) or durable. AUL_PENDING, AUL_UNKNOWN. */
 int aul_log_wait_written(aul_store *store, u64 lsn, aul_error *error);
 int aul_log_wait_durable(aul_store *store, u64 lsn, u32 wait_ms, aul_error *error);
@@ -210,7 +245,27 @@ bool aul_keeper_work(aul_store *store);
 /* Seals one full, durable segment. */
 int aul_keeper_seal(aul_store *store, aul_segment *segment, aul_error *error);
 
+/* rewind.c: the path of lsn, and that of the visible LSN; aul_path_free releases them. */
+int aul_past_path(aul_store *store, u64 lsn, aul_path *out, aul_error *error);
+int aul_past_shown(aul_store *store, aul_path *out, aul_error *error);
+/* The run of lsn becomes the newest one. */
+int aul_past_resume(aul_store *store, u64 lsn, aul_error *error);
+void aul_past_destroy(aul_store *store);
+/* Branch points and names as of lsn, to keep without the lock: both to be freed. */
+int aul_past_copy(aul_store *store, u64 lsn, aul_history *history, aul_names *names);
+
 /* read.c */
+/* Whether a view can have this LSN: AUL_LSN. */
+int aul_check_lsn(aul_store *store, u64 lsn, aul_error *error);
+/* The last commit on the path, with the state after it; LSN 0 is the empty volume. */
+int aul_find_commit(aul_store *store, const aul_path *path, aul_commit_info *out, aul_error *error);
 int aul_read_page(aul_store *store, const aul_path *path, u64 page, u8 *out, aul_error *error);
+
+/* tx.c */
+int aul_check_writable(aul_store *store, aul_error *error);
+int aul_check_note(const aul_commit_options *options, aul_error *error);
+/* Waits for what is logged, as the durability asks: AUL_PENDING. */
+int aul_wait_for(aul_store *store, u64 lsn, u32 durability, u32 wait_ms, aul_outcome *outcome,
+                 aul_error *error);
 
 #endif

@@ -15,7 +15,9 @@
 struct aul_tx {
     aul_store *store;
     bool open;
-    aul_path path; /* of the newest committed state; its holes are the store's */
+    bool conflicts; /* with a rewind, which took the writer's place away */
+    u64 me;         /* in the writer's place */
+    aul_path path;  /* of the newest committed state; its holes are the store's */
     u64 first_lsn, next_lsn, end_pages, stream_bytes, entries, truncates;
     size_t frame_count; /* in store->tx_frames */
     bool has_read;
@@ -166,7 +168,7 @@ static int apply(aul_tx *tx, const u8 *changes, size_t bytes, aul_error *error) 
 
 /* Beginning and ending */
 
-static int check_writable(aul_store *store, aul_error *error) {
+int aul_check_writable(aul_store *store, aul_error *error) {
     if (store->read_only)
         return aul_fail(error, AUL_READ_ONLY, "the volume is open read-only: open it for writing");
     pthread_mutex_lock(&store->log.lock);
@@ -181,26 +183,36 @@ static int check_writable(aul_store *store, aul_error *error) {
 int aul_check(aul_store *store, int for_writing, aul_error *error) {
     int status = aul_store_enter(store, error);
     if (status) return status;
-    if (for_writing) status = check_writable(store, error);
+    if (for_writing) status = aul_check_writable(store, error);
     aul_store_leave(store);
     return status;
 }
 
-static int begin(aul_store *store, u32 wait_ms, aul_tx *tx, aul_error *error) {
-    int status = check_writable(store, error);
-    if (!status) status = aul_log_claim_writer(store, wait_ms, error);
+static int conflict(aul_error *error) {
+    return aul_fail(error, AUL_CONFLICT,
+                    "the volume was rewound since the transaction began; nothing of it was "
+                    "committed: begin again");
+}
+
+/* `run`: the one that the changes were made for, or NULL. */
+static int begin(aul_store *store, const u64 *run, u32 wait_ms, aul_tx *tx, aul_error *error) {
+    aul_log *log = &store->log;
+    u64 me;
+    int status = aul_check_writable(store, error);
+    if (!status) status = aul_log_claim_writer(store, wait_ms, false, &me, error);
     if (status) return status;
     /* The log may have failed while we waited: what is newest is not known then. */
-    if (!AUL_SEEDED(BEGUN_ON_FAILED)) status = check_writable(store, error);
+    if (!AUL_SEEDED(BEGUN_ON_FAILED)) status = aul_check_writable(store, error);
+    if (!status && run && *run != atomic_load(&store->past.newest_run)) status = conflict(error);
     if (status) {
         aul_log_release_writer(store);
         return status;
     }
-    aul_log *log = &store->log;
     memset(tx, 0, sizeof *tx);
     tx->store = store;
     tx->open = true;
-    tx->path = store->path_now;
+    tx->me = me;
+    tx->path = store->past.newest; /* which changes only under the writer's place */
     tx->path.lsn = log->last_commit;
     tx->first_lsn = tx->next_lsn = tx->indexed_lsn = log->next_lsn;
     tx->end_pages = log->end_pages;
@@ -208,15 +220,20 @@ static int begin(aul_store *store, u32 wait_ms, aul_tx *tx, aul_error *error) {
     return AUL_OK;
 }
 
+/* Frees what the transaction has of its own. */
+static void drop(aul_tx *tx) {
+    tx->open = false;
+    aul_part_free(tx->own);
+    aul_release(tx->store->disk, tx->scratch);
+    tx->own = NULL;
+    tx->scratch = NULL;
+}
+
 /* Gives up the writer's place and the buffers that are more than enough. */
 static void end(aul_tx *tx) {
     aul_store *store = tx->store;
     if (!tx->open) return;
-    tx->open = false;
-    aul_part_free(tx->own);
-    aul_release(store->disk, tx->scratch);
-    tx->own = NULL;
-    tx->scratch = NULL;
+    drop(tx);
     /* Beyond the frames in use, too: a refused change may have needed more. */
     for (size_t i = KEEP_FRAMES; i < store->tx_frame_capacity && store->tx_frames[i].memory; i++) {
         aul_release(store->disk, store->tx_frames[i].memory);
@@ -237,6 +254,7 @@ static int log_changes(aul_tx *tx, const aul_commit_options *options, aul_outcom
                            .note = options->note,
                            .first_lsn = tx->first_lsn,
                            .last_lsn = tx->next_lsn - 1,
+                           .previous_lsn = store->log.last_commit,
                            .end_pages = tx->end_pages,
                            .time_ns = options->time_ns,
                            .entries = tx->entries,
@@ -250,8 +268,8 @@ static int log_changes(aul_tx *tx, const aul_commit_options *options, aul_outcom
     return status;
 }
 
-static int wait_for(aul_store *store, u64 lsn, u32 durability, u32 wait_ms, aul_outcome *outcome,
-                    aul_error *error) {
+int aul_wait_for(aul_store *store, u64 lsn, u32 durability, u32 wait_ms, aul_outcome *outcome,
+                 aul_error *error) {
     if (durability == AUL_DURABILITY_LOGGED) return AUL_PENDING;
     int status = durability == AUL_DURABILITY_OS ? aul_log_wait_written(store, lsn, error)
                                                  : aul_log_wait_durable(store, lsn, wait_ms, error);
@@ -259,35 +277,42 @@ static int wait_for(aul_store *store, u64 lsn, u32 durability, u32 wait_ms, aul_
     return status;
 }
 
+int aul_check_note(const aul_commit_options *options, aul_error *error) {
+    if (options->note_bytes <= AUL_NOTE_MAX) return AUL_OK;
+    return aul_fail(error, AUL_INPUT, "a note has at most %u bytes, not %u", AUL_NOTE_MAX,
+                    options->note_bytes);
+}
+
 static int commit(aul_tx *tx, const aul_commit_options *options, u32 wait_ms, aul_outcome *outcome,
                   aul_error *error) {
     aul_store *store = tx->store;
-    if (options->note_bytes > AUL_NOTE_MAX)
-        return aul_fail(error, AUL_INPUT, "a note has at most %u bytes, not %u", AUL_NOTE_MAX,
-                        options->note_bytes);
+    int status = aul_check_note(options, error);
+    if (status) return status;
     if (tx->next_lsn == tx->first_lsn) {
         /* Nothing written: what it read has to be visible before it may be acted on. */
         u64 seen = tx->has_read ? tx->path.lsn : 0;
         end(tx);
         if (seen <= atomic_load(&store->log.visible) || AUL_SEEDED(READ_UNCONFIRMED)) return AUL_OK;
-        int status = wait_for(store, seen, options->durability, wait_ms, NULL, error);
+        status = aul_wait_for(store, seen, options->durability, wait_ms, NULL, error);
         if (status == AUL_PENDING) outcome->lsn = seen; /* to wait for; logged stays 0 */
         return status;
     }
-    int status = log_changes(tx, options, outcome, error);
+    status = log_changes(tx, options, outcome, error);
     return status ? status
-                  : wait_for(store, outcome->lsn, options->durability, wait_ms, outcome, error);
+                  : aul_wait_for(store, outcome->lsn, options->durability, wait_ms, outcome, error);
 }
 
-int aul_tx_begin(aul_store *store, uint32_t wait_ms, aul_tx **out, aul_error *error) {
+int aul_tx_begin(aul_store *store, const uint64_t *run, uint32_t wait_ms, aul_tx **out,
+                 aul_error *error) {
     int status = aul_store_enter(store, error);
     if (status) return status;
     aul_tx *tx = aul_alloc(store->disk, sizeof *tx);
     if (!tx)
         status = aul_fail(error, AUL_NO_MEMORY, "no memory for a transaction");
     else
-        status = begin(store, wait_ms, tx, error);
+        status = begin(store, run, wait_ms, tx, error);
     if (!status) {
+        aul_log_writer_rests(store, tx->me);
         aul_store_ref(store);
         *out = tx;
     } else {
@@ -299,24 +324,31 @@ int aul_tx_begin(aul_store *store, uint32_t wait_ms, aul_tx **out, aul_error *er
 
 static int enter(aul_tx *tx, aul_error *error) {
     int status = aul_store_enter(tx->store, error);
-    if (status || tx->open) return status;
+    if (status) return status;
+    if (tx->open && aul_log_writer_calls(tx->store, tx->me)) return AUL_OK;
+    if (tx->open) { /* another has the writer's place: only a rewind takes it */
+        tx->conflicts = true;
+        drop(tx);
+    }
     aul_store_leave(tx->store);
-    return aul_fail(error, AUL_INPUT, "the transaction is over");
+    return tx->conflicts ? conflict(error) : aul_fail(error, AUL_INPUT, "the transaction is over");
+}
+
+static void leave(aul_tx *tx) {
+    if (tx->open) aul_log_writer_rests(tx->store, tx->me);
+    aul_store_leave(tx->store);
 }
 
 void aul_tx_free(aul_tx *tx) {
     if (!tx) return;
     aul_store *store = tx->store;
     if (store->fork_generation != aul_fork_generation()) return;
-    if (tx->open && aul_store_enter(store, NULL) == AUL_OK) {
+    if (tx->open && enter(tx, NULL) == AUL_OK) {
         end(tx);
         aul_store_leave(store);
     }
     /* On a closed store the buffers and the writer's place went with it. */
-    if (tx->open) {
-        aul_part_free(tx->own);
-        aul_release(store->disk, tx->scratch);
-    }
+    drop(tx);
     aul_release(store->disk, tx);
     aul_store_unref(store);
 }
@@ -325,7 +357,7 @@ int aul_tx_apply(aul_tx *tx, const uint8_t *changes, size_t bytes, aul_error *er
     int status = enter(tx, error);
     if (status) return status;
     status = apply(tx, changes, bytes, error);
-    aul_store_leave(tx->store);
+    leave(tx);
     return status;
 }
 
@@ -334,7 +366,7 @@ int aul_tx_commit(aul_tx *tx, const aul_commit_options *options, uint32_t wait_m
     int status = enter(tx, error);
     if (status) return status;
     status = commit(tx, options, wait_ms, outcome, error);
-    aul_store_leave(tx->store);
+    leave(tx);
     return status;
 }
 
@@ -344,7 +376,7 @@ int aul_commit_changes(aul_store *store, const uint8_t *changes, size_t bytes,
     aul_tx tx;
     int status = aul_store_enter(store, error);
     if (status) return status;
-    status = begin(store, wait_ms, &tx, error);
+    status = begin(store, options->run, wait_ms, &tx, error);
     if (!status) {
         status = apply(&tx, changes, bytes, error);
         if (!status) status = commit(&tx, options, wait_ms, outcome, error);
@@ -378,7 +410,7 @@ int aul_wait(aul_store *store, uint64_t lsn, uint32_t durability, uint32_t wait_
         status = aul_page_index_commit_of(&store->index, lsn, &commit, NULL, error);
         if (status && is_safe(store, lsn, durability)) status = AUL_OK;
     }
-    if (!status) status = wait_for(store, commit.lsn, durability, wait_ms, NULL, error);
+    if (!status) status = aul_wait_for(store, commit.lsn, durability, wait_ms, NULL, error);
     aul_store_leave(store);
     return status;
 }
@@ -490,7 +522,7 @@ int aul_tx_read(aul_tx *tx, uint64_t page, uint8_t *out, aul_error *error) {
     if (status) return status;
     status = check_page(tx, page, error);
     if (!status) status = read_page(tx, page, out, error);
-    aul_store_leave(tx->store);
+    leave(tx);
     return status;
 }
 
@@ -524,7 +556,7 @@ int aul_tx_put(aul_tx *tx, uint64_t page, const uint8_t *image, aul_error *error
     int status = enter(tx, error);
     if (status) return status;
     status = put(tx, page, image, error);
-    aul_store_leave(tx->store);
+    leave(tx);
     return status;
 }
 
@@ -533,6 +565,6 @@ int aul_tx_end_pages(aul_tx *tx, uint64_t *pages, aul_error *error) {
     if (status) return status;
     tx->has_read = true;
     *pages = tx->end_pages;
-    aul_store_leave(tx->store);
+    leave(tx);
     return status;
 }

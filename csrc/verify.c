@@ -54,12 +54,37 @@ static void lose_place(aul_verification *v) {
     v->lost = true;
 }
 
+/* The volume goes on as it was at the branch point's parent. */
+static void follow_branch(aul_verification *v, const aul_segment *segment,
+                          const aul_change *change) {
+    aul_branch branch;
+    aul_commit parent = {0};
+    u64 at = v->scan.frame_offset, lsn = v->scan.frame.first_lsn;
+    if (aul_branch_decode(change->data, change->data_bytes, &branch) || branch.resumed_at != lsn) {
+        add_problem(v, segment, at, lsn, "a branch point is none of this LSN");
+        v->state_known = false;
+        return;
+    }
+    aul_path all = {.lsn = branch.parent_at};
+    aul_error failure = {0};
+    int status =
+        aul_page_index_commit(&v->store->index, &all, branch.parent_at, &parent, NULL, &failure);
+    if (status != AUL_OK && status != AUL_END)
+        v->state_known = false; /* told where that segment is checked */
+    else if (parent.lsn != branch.parent_at)
+        add_problem(v, segment, at, lsn, "a branch point goes on from what is no commit");
+    v->last_commit = branch.parent_at;
+    v->records_end = parent.end_pages;
+}
+
 /* What a record does to the end of page space. */
-static void follow_end(aul_verification *v, const aul_change *change) {
+static void follow_end(aul_verification *v, const aul_segment *segment, const aul_change *change) {
     if (change->kind == AUL_TRUNCATE)
         v->records_end = aul_min(v->records_end, change->page);
     else if (change->kind < AUL_TRUNCATE)
         v->records_end = aul_max(v->records_end, change->page + 1);
+    else if (change->kind == AUL_BRANCH_POINT)
+        follow_branch(v, segment, change);
 }
 
 /* What the batch says of the volume before and after it, once its last frame is read. */
@@ -94,7 +119,7 @@ static void check_records(aul_verification *v, aul_segment *segment) {
             v->state_known = false;
             return;
         }
-        follow_end(v, &change);
+        follow_end(v, segment, &change);
         at += aul_record_bytes(&change);
         v->report.records++;
     }

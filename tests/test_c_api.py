@@ -130,7 +130,7 @@ def test_a_note_longer_than_any_is_refused(db: aurolog.Volume) -> None:
     tx, outcome = ffi.new("aul_tx **"), ffi.new("aul_outcome *")
     note = ffi.new("uint8_t[300]")
     options = ffi.new("aul_commit_options *", {"note": note, "note_bytes": 256})
-    assert lib.aul_tx_begin(db._store.handle, 0, tx, ffi.NULL) == lib.AUL_OK
+    assert lib.aul_tx_begin(db._store.handle, ffi.NULL, 0, tx, ffi.NULL) == lib.AUL_OK
     changes = aurolog.pack_changes([(0, 0, b"x")])
     assert lib.aul_tx_apply(tx[0], changes, len(changes), ffi.NULL) == lib.AUL_OK
     assert lib.aul_tx_commit(tx[0], options, 1000, outcome, ffi.NULL) == lib.AUL_INPUT
@@ -151,7 +151,7 @@ def test_calls_fail_alike_without_an_error(db: aurolog.Volume) -> None:
     assert lib.aul_pin_page(handle, null, far, data, pin, null) == lib.AUL_INPUT
     assert lib.aul_wait(handle, far, lib.AUL_DURABILITY_SYNC, 0, null) != lib.AUL_OK
     assert lib.aul_changes_check(4096, b"short", 5, null) == lib.AUL_INPUT
-    assert lib.aul_tx_begin(handle, 0, tx, null) == lib.AUL_OK
+    assert lib.aul_tx_begin(handle, null, 0, tx, null) == lib.AUL_OK
     assert lib.aul_tx_put(tx[0], far, page, null) == lib.AUL_INPUT
     assert lib.aul_tx_read(tx[0], far, page, null) == lib.AUL_INPUT
     assert lib.aul_tx_apply(tx[0], b"short", 5, null) == lib.AUL_INPUT

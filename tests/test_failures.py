@@ -538,7 +538,7 @@ def test_a_commit_that_is_durable_is_awaited_without_reading(path: Path) -> None
     with aurolog.open(path) as db:
         outcome = _core.new_outcome()
         changes = aurolog.pack_changes([("write", 0, 0, b"first")])
-        assert db._store.log_changes(changes, b"", 0, outcome, 0)
+        assert db._store.log_changes(changes, db._store.run, b"", 0, outcome, 0)
         db.sync()
         for _ in range(2):
             with db.transaction() as tx:

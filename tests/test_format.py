@@ -165,7 +165,7 @@ def test_patching_itself_is_sound(volume: Path) -> None:
         (12, struct.pack("<I", 0xFFFFFFFF), "4294967295"),
         (16, struct.pack("<Q", 1 << 1), r"\(encryption\)"),
         (16, struct.pack("<Q", 1 | 1 << 63), r"\(image segments, feature 63\)"),
-        (16, struct.pack("<Q", 2**64 - 1), "restore points, feature 5, feature 6"),
+        (16, struct.pack("<Q", 2**64 - 1), "clones, feature 5, feature 6"),
     ],
 )
 def test_a_newer_format_is_refused_by_name_and_left_alone(

@@ -39,7 +39,8 @@ LAYERS = (
     ("_core",),
     ("_native",),
     ("moment",),
-    ("changes", "clock"),
+    ("clock",),
+    ("changes",),
     ("errors", "values"),
 )
 SIBLINGS = (("cli",), ("volume", "transaction", "view"), ("errors", "values"))

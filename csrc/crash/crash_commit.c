@@ -131,7 +131,7 @@ static int carry_out(aul_crash_run *run, aul_tx *tx, const u8 *changes, size_t b
 static aul_tx *begin(aul_crash_run *run) {
     aul_error error = {0};
     aul_tx *tx = NULL;
-    int status = aul_tx_begin(run->life.store, AUL_CRASH_WAIT_MS, &tx, &error);
+    int status = aul_tx_begin(run->life.store, NULL, AUL_CRASH_WAIT_MS, &tx, &error);
     if (status && !aul_crash_excused(run, status))
         aul_crash_wrong(run, "no transaction: %d %s", status, error.text);
     if (!status && run->life.store->log.failed)

@@ -98,7 +98,7 @@ static void commit_in_parts(aul_store *store, const u8 *changes, size_t bytes, b
     aul_tx *tx;
     aul_commit_options options = {.durability = AUL_DURABILITY_SYNC};
     aul_outcome outcome = {0};
-    AUL_FUZZ_MUST(!aul_tx_begin(store, 1000, &tx, NULL));
+    AUL_FUZZ_MUST(!aul_tx_begin(store, NULL, 1000, &tx, NULL));
     size_t first = right ? apply(state, changes, bytes, 2) : 0;
     AUL_FUZZ_MUST(!aul_tx_apply(tx, changes, first, NULL));
     check_pages(store, tx, state);

@@ -170,7 +170,7 @@ static void look_read_only(aul_simdisk *disk, u32 flags) {
         shown pages;
         look(store, flags);
         read_pages(store, &pages);
-        AUL_FUZZ_MUST(aul_tx_begin(store, 0, &(aul_tx *){NULL}, NULL) == AUL_READ_ONLY);
+        AUL_FUZZ_MUST(aul_tx_begin(store, NULL, 0, &(aul_tx *){NULL}, NULL) == AUL_READ_ONLY);
         aul_free(store);
     }
     AUL_FUZZ_MUST(aul_simdisk_hash(disk) == before, "a read-only open changed the disk");

@@ -159,7 +159,7 @@ static void bank(aul_random *random) {
         u64 from = ACCOUNTS_AT + aul_random_below(random, ACCOUNTS);
         u64 to = ACCOUNTS_AT + (from - ACCOUNTS_AT + 1) % ACCOUNTS;
         u8 has[PAGE], gets[PAGE];
-        int status = aul_tx_begin(store, WAIT_MS, &tx, &error);
+        int status = aul_tx_begin(store, NULL, WAIT_MS, &tx, &error);
         if (status == AUL_BUSY) continue;
         if (!ok(status, "a transaction", &error)) return;
         status = aul_tx_read(tx, from, has, &error);

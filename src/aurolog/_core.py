@@ -23,7 +23,18 @@ from aurolog import errors
 from aurolog._native import ffi, lib
 from aurolog.changes import Buffer, WritableBuffer
 from aurolog.clock import time_of
-from aurolog.values import Batch, Problem, Record, Recovery, Stats, VerifyReport, Version
+from aurolog.values import (
+    Batch,
+    Problem,
+    Record,
+    Recovery,
+    RestorePoint,
+    Rewind,
+    Run,
+    Stats,
+    VerifyReport,
+    Version,
+)
 
 WAIT_MS = 100
 PAGES_MAX_BYTES = 1 << 47
@@ -47,6 +58,8 @@ _OK, _END, _BUSY, _PENDING = lib.AUL_OK, lib.AUL_END, lib.AUL_BUSY, lib.AUL_PEND
 
 SYNC, OS = lib.AUL_DURABILITY_SYNC, lib.AUL_DURABILITY_OS
 _LOGGED = lib.AUL_DURABILITY_LOGGED
+
+NEWEST = lib.AUL_NEWEST  # in the place of an LSN
 
 _read, _commit_changes, _pin_page = lib.aul_read, lib.aul_commit_changes, lib.aul_pin_page
 
@@ -99,14 +112,39 @@ def _held(pointer: Any, cell: Any) -> Any:
     return ffi.gc(pointer, cell.__eq__)
 
 
-def _plain_options(durability: int) -> Any:
+def _options(durability: int, run: Any, note: bytes = b"", time_ns: int = 0) -> Any:
+    """The native options of a commit."""
     options = ffi.new("aul_commit_options *")
     options.durability = durability
+    options.run = run
+    options.time_ns = time_ns
+    if note:
+        options.note = _keep(options, ffi.from_buffer(note))
+        options.note_bytes = len(note)
     return options
 
 
-#: the options of a commit with no note and the system's clock, never changed
-_PLAIN_OPTIONS = {durability: _plain_options(durability) for durability in (SYNC, OS, _LOGGED)}
+class RunMark:
+    """The run that a transaction's changes are made for: a rewind since makes them a conflict."""
+
+    __slots__ = ("_cell", "_plain")
+
+    def __init__(self, run: int) -> None:
+        self._cell = ffi.new("uint64_t *", run)
+        #: the options of commits with no note and the system's clock, never changed
+        self._plain = {level: _options(level, self._cell) for level in (SYNC, OS, _LOGGED)}
+
+    @property
+    def cell(self) -> Any:
+        """Where C reads it."""
+        return self._cell
+
+    def options(self, durability: int, note: bytes, time_ns: int) -> Any:
+        """The native options of a commit; they live as long as this."""
+        if not note and not time_ns:
+            return self._plain[durability]
+        return _options(durability, self._cell, note, time_ns)
+
 
 #: buffers that native structs point into, for as long as those live
 _KEPT: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
@@ -127,6 +165,12 @@ _KINDS = {
     lib.AUL_CLEAN_CLOSE: "clean-close",
 }
 
+_RUN_KINDS = {
+    0: "first",
+    lib.AUL_BRANCH_REWIND: "rewind",
+    lib.AUL_BRANCH_CUT: "cut",
+}
+
 _PLAIN = {
     lib.AUL_INPUT: errors.InputError,
     lib.AUL_TOO_LARGE: errors.InputError,
@@ -136,6 +180,8 @@ _PLAIN = {
     lib.AUL_READ_ONLY: errors.ReadOnlyError,
     lib.AUL_NOT_A_VOLUME: errors.NotAVolumeError,
     lib.AUL_FORMAT: errors.FormatError,
+    lib.AUL_CONFLICT: errors.ConflictError,
+    lib.AUL_NAME: errors.RestorePointError,
 }
 
 _OS = {
@@ -271,10 +317,11 @@ class NativeTransaction:
     """A native transaction: it has the writer's place until it ends, at the latest with its last
     reference. One thread's."""
 
-    __slots__ = ("_cell", "_handle", "_store")
+    __slots__ = ("_cell", "_handle", "_run", "_store")
 
-    def __init__(self, store: Store, cell: Any) -> None:
+    def __init__(self, store: Store, run: RunMark, cell: Any) -> None:
         self._store = store
+        self._run = run
         self._cell = cell
         self._handle = cell[0]
 
@@ -338,7 +385,7 @@ class NativeTransaction:
 
     def log(self, note: bytes, time_ns: int, outcome: Any) -> None:
         """Logs the changes; their durability is to be waited for later."""
-        options = self._store.commit_options(_LOGGED, note, time_ns)
+        options = self._run.options(_LOGGED, note, time_ns)
         error = _take_error()
         status = _BUSY  # too much is in flight
         while status == _BUSY:
@@ -350,7 +397,7 @@ class NativeTransaction:
     def commit(self, durability: int, note: bytes, time_ns: int, outcome: Any) -> None:
         """Logs the changes and waits as the durability asks."""
         store = self._store
-        options = store.commit_options(durability, note, time_ns)
+        options = self._run.options(durability, note, time_ns)
         error = _take_error()
         status = _BUSY  # too much is in flight
         while status == _BUSY:
@@ -374,6 +421,7 @@ class Store:
         "path",
         "recovery",
         "retention_ns",
+        "run",
         "volume_id",
     )
 
@@ -410,6 +458,8 @@ class Store:
         self.pages_max: int = info.pages_max
         self.volume_id = bytes(ffi.buffer(info.volume_id))
         self.retention_ns: int = info.retention_ns
+        #: of the newest commits; made anew after a rewind
+        self.run = RunMark(lib.aul_newest_run(self.handle))
         self.recovery = Recovery(
             clean=bool(info.was_clean),
             last_lsn=info.last_lsn,
@@ -492,26 +542,14 @@ class Store:
 
     # Writing
 
-    def commit_options(self, durability: int, note: bytes, time_ns: int) -> Any:
-        """The native options of a commit."""
-        if not note and not time_ns:
-            return _PLAIN_OPTIONS[durability]
-        options = ffi.new("aul_commit_options *")
-        options.durability = durability
-        options.time_ns = time_ns
-        if note:
-            options.note = _keep(options, ffi.from_buffer(note))
-            options.note_bytes = len(note)
-        return options
-
     def commit_changes(
-        self, changes: bytes, durability: int, note: bytes, time_ns: int, outcome: Any
+        self, changes: bytes, run: RunMark, durability: int, note: bytes, time_ns: int, outcome: Any
     ) -> None:
         """Begins, applies and commits in one crossing.
 
         Waits for the writer's place as long as it takes.
         """
-        options = self.commit_options(durability, note, time_ns)
+        options = run.options(durability, note, time_ns)
         try:
             error = _spare_errors.pop()
         except IndexError:
@@ -526,18 +564,19 @@ class Store:
         _spare_errors.append(error)
 
     def log_changes(
-        self, changes: bytes, note: bytes, time_ns: int, outcome: Any, wait_ms: int
+        self, changes: bytes, run: RunMark, note: bytes, time_ns: int, outcome: Any, wait_ms: int
     ) -> bool:
         """Logs a commit, whose durability is to be waited for later.
 
         Returns False when the writer's place was not to be had in ``wait_ms`` milliseconds.
         """
-        options = self.commit_options(_LOGGED, note, time_ns)
+        options = run.options(_LOGGED, note, time_ns)
         error = _new(_ERROR)
         status = _commit_changes(
             self.handle, changes, len(changes), options, wait_ms, outcome, error
         )
         if status not in (_OK, _PENDING, _BUSY):
+            self._note_run(status)
             raise_error(status, error, self.path)
         return bool(status != _BUSY)
 
@@ -550,19 +589,27 @@ class Store:
         while status == _PENDING:
             status = lib.aul_wait(self.handle, lsn, durability, WAIT_MS, error)
         if status:
+            self._note_run(status)
             raise_error(status, error, self.path)
 
-    def begin(self) -> NativeTransaction:
+    def _note_run(self, status: int = _OK) -> None:
+        """Transactions made from now on are for the newest run. An interrupt may have come between
+        a rewind and this, so a conflict asks for it too."""
+        if status in (_OK, lib.AUL_CONFLICT):
+            self.run = RunMark(lib.aul_newest_run(self.handle))
+
+    def begin(self, run: RunMark) -> NativeTransaction:
         """Takes the writer's place; waits for it as long as it takes."""
         error = _new(_ERROR)
         cell = _cell(_TX)
         status = _BUSY
         try:
             while status == _BUSY:
-                status = lib.aul_tx_begin(self.handle, WAIT_MS, cell, error)
+                status = lib.aul_tx_begin(self.handle, run.cell, WAIT_MS, cell, error)
             if status:
+                self._note_run(status)
                 raise_error(status, error, self.path)
-            return NativeTransaction(self, cell)
+            return NativeTransaction(self, run, cell)
         except BaseException:  # whose traceback would keep the place that an interrupt came with
             ffi.release(cell)
             raise
@@ -577,6 +624,102 @@ class Store:
         if status:
             raise_error(status, error, self.path)
         return int(number[0])
+
+    # Going to another moment
+
+    def _log_control(self, call: Callable[..., int], outcome: Any) -> None:
+        """Has the volume do what takes the writer's place and is durable in the end; ``call`` is
+        given the milliseconds to wait and where an error goes."""
+        error = _new(_ERROR)
+        status = _BUSY
+        while status == _BUSY:
+            status = call(WAIT_MS, outcome, error)
+        if status:
+            self.finish_commit(status, outcome.lsn, SYNC, error)
+
+    def backtrack(self, lsn: int, note: bytes, time_ns: int) -> Rewind:
+        """Goes on from the last commit at or below the LSN."""
+        out = ffi.new("aul_rewind_info *")
+        options = _options(SYNC, NULL, note, time_ns)
+        try:
+            self._log_control(
+                lambda wait_ms, outcome, error: lib.aul_backtrack(
+                    self.handle, lsn, False, options, wait_ms, out, outcome, error
+                ),
+                new_outcome(),
+            )
+        finally:
+            self._note_run()
+        return _rewind(out, None)
+
+    def preview_backtrack(self, lsn: int) -> Rewind:
+        """What that would do."""
+        error = _new(_ERROR)
+        out = ffi.new("aul_rewind_info *")
+        status = lib.aul_backtrack(self.handle, lsn, True, NULL, 0, out, NULL, error)
+        if status:
+            raise_error(status, error, self.path)
+        return _rewind(out, int(out.pages))
+
+    def make_restore_point(self, name: bytes, lsn: int, time_ns: int) -> RestorePoint:
+        """Names the last commit at or below the LSN, or ``NEWEST``."""
+        out = ffi.new("aul_restore_point_info *")
+        options = _options(SYNC, NULL, time_ns=time_ns)
+        self._log_control(
+            lambda wait_ms, outcome, error: lib.aul_restore_point_make(
+                self.handle, name, len(name), lsn, options, wait_ms, out, outcome, error
+            ),
+            new_outcome(),
+        )
+        return _restore_point(out)
+
+    def delete_restore_point(self, name: bytes, time_ns: int) -> None:
+        """Deletes it."""
+        options = _options(SYNC, NULL, time_ns=time_ns)
+        self._log_control(
+            lambda wait_ms, outcome, error: lib.aul_restore_point_delete(
+                self.handle, name, len(name), options, wait_ms, outcome, error
+            ),
+            new_outcome(),
+        )
+
+    def _listed(self, kind: str, call: Callable[..., int]) -> list[Any]:
+        """What C lists into an array whose size it tells."""
+        error = _new(_ERROR)
+        count = ffi.new("size_t *")
+        capacity = 64
+        while True:
+            found = ffi.new(f"{kind}[]", capacity)
+            status = call(self.handle, found, capacity, count, error)
+            if status:
+                raise_error(status, error, self.path)
+            total = count[0]
+            if total <= capacity:
+                return [found[i] for i in range(total)]
+            capacity = total
+
+    def restore_points(self) -> list[RestorePoint]:
+        """Those that there are, in the order in which they were made."""
+        found = self._listed("aul_restore_point_info", lib.aul_restore_points)
+        return [_restore_point(info) for info in found]
+
+    def runs(self) -> list[Run]:
+        """The runs, oldest first."""
+        return [
+            Run(
+                lsn=info.lsn,
+                kind=_RUN_KINDS[info.kind],
+                parent_lsn=info.parent_lsn if info.kind else None,
+                time=time_of(info.time_ns) if info.kind else None,
+                epoch=info.epoch,
+                reason=_text(info.reason),
+                last_lsn=info.last_lsn,
+                last_time=time_of(info.last_time_ns) if info.last_lsn else None,
+                commits=info.commits,
+                current=bool(info.current),
+            )
+            for info in self._listed("aul_run_info", lib.aul_runs)
+        ]
 
     # Looking
 
@@ -814,6 +957,27 @@ def refuse_negative(pages: Any, numbers: Any) -> None:
         lowest = min(numbers.cast("B").cast("q"))
         if lowest < 0:
             raise bad_number("a page", lowest)
+
+
+def _rewind(info: Any, pages: int | None) -> Rewind:
+    return Rewind(
+        lsn=info.lsn or None,
+        from_lsn=info.from_lsn,
+        to_lsn=info.to_lsn,
+        to_time=time_of(info.to_time_ns) if info.to_lsn else None,
+        commits=info.commits,
+        regained=info.regained,
+        pages=pages,
+    )
+
+
+def _restore_point(info: Any) -> RestorePoint:
+    return RestorePoint(
+        name=_text(info.name),
+        lsn=info.lsn,
+        time=time_of(info.time_ns) if info.lsn else None,
+        made=time_of(info.made_ns),
+    )
 
 
 def _record(raw: Any) -> Record:

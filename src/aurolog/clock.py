@@ -3,7 +3,11 @@ datetimes in UTC."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+
+from aurolog.changes import as_integer
+from aurolog.errors import InputError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -18,3 +22,11 @@ def nanoseconds_of(duration: timedelta) -> int:
     return (
         duration.days * 86_400_000_000 + duration.seconds * 1_000_000 + duration.microseconds
     ) * 1000
+
+
+def checked_time(clock: Callable[[], int]) -> int:
+    """What a user's clock says, and never 0, which stands for the system's."""
+    now = as_integer("the clock's time", clock())
+    if not 0 <= now < 2**63:
+        raise InputError(f"the clock returned {now!r:.60}, not nanoseconds since 1970")
+    return now or 1

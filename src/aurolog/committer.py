@@ -36,10 +36,14 @@ class Commit:
         "note",
         "outcome",
         "queued",
+        "run",
         "time_ns",
     )
 
-    def __init__(self, durability: int, note: bytes, time_ns: int, outcome: Any) -> None:
+    def __init__(
+        self, run: _core.RunMark, durability: int, note: bytes, time_ns: int, outcome: Any
+    ) -> None:
+        self.run = run
         self.durability = durability
         self.note = note
         self.time_ns = time_ns
@@ -168,7 +172,7 @@ class _Worker:
         assert commit.changes is not None
         try:
             return self._store.log_changes(
-                commit.changes, commit.note, commit.time_ns, commit.outcome, wait_ms
+                commit.changes, commit.run, commit.note, commit.time_ns, commit.outcome, wait_ms
             )
         except Exception as error:  # noqa: BLE001 - any is raised where the commit is awaited
             commit.error = error

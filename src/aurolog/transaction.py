@@ -25,6 +25,7 @@ from aurolog.changes import (
     pack_header,
     pack_write_header,
 )
+from aurolog.clock import checked_time
 from aurolog.committer import Commit, Committer
 from aurolog.errors import AurologError, InputError, TransactionError
 
@@ -77,6 +78,7 @@ class Transaction:
         "_page_size",
         "_pages_max",
         "_pending",
+        "_run",
         "_size",
         "_state",
         "_store",
@@ -103,6 +105,7 @@ class Transaction:
                     "before the next begins"
                 )
         self._store = store
+        self._run = store.run
         self._here = here
         self._committer = committer
         self._durability = durability
@@ -274,7 +277,7 @@ class Transaction:
         native = self._native
         if native is None:
             self._in_turn()
-            native = self._native = self._store.begin()
+            native = self._native = self._store.begin(self._run)
         if self._pending:
             self._spill(native)
         return native
@@ -292,13 +295,6 @@ class Transaction:
         except BaseException:  # an interrupt, and nobody knows whether they were taken
             self._finish("rolled back")
             raise
-
-    def _now(self, clock: Callable[[], int]) -> int:
-        """What the user's clock says, and never 0, which stands for the system's."""
-        now = as_integer("the clock's time", clock())
-        if not 0 <= now < 2**63:
-            raise InputError(f"the clock returned {now!r:.60}, not nanoseconds since 1970")
-        return now or 1
 
     def _finish(self, state: str) -> None:
         self._state = state
@@ -330,7 +326,7 @@ class Transaction:
             outcome = _core.new_outcome()
             time_ns = 0
             if self._clock:
-                time_ns = self._now(self._clock)
+                time_ns = checked_time(self._clock)
                 self._require()  # the clock may have ended it
             if self._native is not None:
                 self._begun().commit(self._durability, self._note, time_ns, outcome)
@@ -338,7 +334,9 @@ class Transaction:
                 if self._here.handed_over is not None:
                     self._in_turn()
                 changes = b"".join(self._pending)
-                self._store.commit_changes(changes, self._durability, self._note, time_ns, outcome)
+                self._store.commit_changes(
+                    changes, self._run, self._durability, self._note, time_ns, outcome
+                )
             if outcome.logged:
                 self._lsn = outcome.lsn
             self._finish("committed")
@@ -365,16 +363,16 @@ class Transaction:
         outcome = _core.new_outcome()
         time_ns = 0
         if self._clock:
-            time_ns = self._now(self._clock)
+            time_ns = checked_time(self._clock)
             self._require()  # the clock may have ended it
-        commit = Commit(self._durability, self._note, time_ns, outcome)
+        commit = Commit(self._run, self._durability, self._note, time_ns, outcome)
         native, changes = self._native, b"".join(self._pending)
         try:
             if native is not None:
                 self._begun().log(self._note, time_ns, outcome)
             elif changes and (
                 (self._here.handed_over and not self._here.handed_over.is_set())
-                or not self._store.log_changes(changes, self._note, time_ns, outcome, 0)
+                or not self._store.log_changes(changes, self._run, self._note, time_ns, outcome, 0)
             ):
                 # Another has the writer's place, or this thread's commit before still waits for it.
                 commit.changes = changes

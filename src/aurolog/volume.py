@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import pathlib
+import time
 import uuid
 import warnings
 import weakref
@@ -13,13 +14,14 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Literal, SupportsIndex
 
-from aurolog import _core
+from aurolog import _core, moment
 from aurolog.changes import as_integer
-from aurolog.clock import nanoseconds_of
+from aurolog.clock import checked_time, nanoseconds_of, time_of
 from aurolog.committer import Committer
-from aurolog.errors import AurologError, InputError
+from aurolog.errors import AurologError, InputError, MomentError
+from aurolog.moment import When
 from aurolog.transaction import Here, Transaction
-from aurolog.values import Batch, Recovery, Stats, VerifyReport, Version
+from aurolog.values import Batch, Recovery, RestorePoint, Rewind, Run, Stats, VerifyReport, Version
 from aurolog.view import View
 
 __all__ = ["Volume", "open"]
@@ -38,6 +40,21 @@ def _durability(value: str) -> int:
         return _DURABILITIES[value]
     except (KeyError, TypeError):
         raise InputError(f'durability is "sync" or "os", not {value!r:.60}') from None
+
+
+def _note(note: str | None) -> bytes:
+    """A note's UTF-8."""
+    if note is None:
+        return b""
+    if not isinstance(note, str):
+        raise InputError(f"a note is a string, not {type(note).__name__}")
+    try:
+        octets = note.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"a note is text that UTF-8 can hold: {error}") from None
+    if len(octets) > NOTE_BYTES_MAX:
+        raise InputError(f"a note has at most {NOTE_BYTES_MAX} bytes of UTF-8, not {len(octets)}")
+    return octets
 
 
 class Volume(_core.Pages):
@@ -151,18 +168,7 @@ class Volume(_core.Pages):
         ``durability`` overrides the volume's for this one; ``note``, up to 255 bytes of UTF-8, is
         kept with the commit.
         """
-        octets = b""
-        if note is not None:
-            if not isinstance(note, str):
-                raise InputError(f"a note is a string, not {type(note).__name__}")
-            try:
-                octets = note.encode()
-            except UnicodeEncodeError as error:
-                raise InputError(f"a note is text that UTF-8 can hold: {error}") from None
-            if len(octets) > NOTE_BYTES_MAX:
-                raise InputError(
-                    f"a note has at most {NOTE_BYTES_MAX} bytes of UTF-8, not {len(octets)}"
-                )
+        octets = _note(note)
         level = self._level if durability is None else _durability(durability)
         if self._closed or self._read_only or self._generation != _core.fork_generation:
             self._store.check_open(for_writing=True)
@@ -177,16 +183,103 @@ class Volume(_core.Pages):
     def __len__(self) -> int:
         return self._store.end_pages()
 
-    def at(self, lsn: SupportsIndex) -> View:
-        """The volume as of the last commit at or below ``lsn``; 0 is the empty volume.
+    def at(self, when: When) -> View:
+        """The volume as of the last commit at or before ``when``, which the view's ``lsn`` and
+        ``time`` tell; 0 is the empty volume.
 
-        Raises ``LsnError`` above the visible LSN, or inside a range that recovery cut.
+        ``when`` is an LSN, an aware ``datetime``, a ``timedelta`` ago, an ISO 8601 string with an
+        offset, or a restore point's name. An LSN may be of a run that a rewind has left behind; a
+        time means what a reader saw then, in whatever run.
+
+        Raises ``MomentError``: an unknown name, a time without a zone, in the future or before the
+        first commit; ``LsnError`` above the visible LSN, or inside a range that recovery cut.
         """
-        return View(self._store, lsn)
+        return View(self._store, self._lsn(when))
+
+    def _now(self) -> int:
+        """Nanoseconds since the Unix epoch, by the volume's clock."""
+        return checked_time(self._clock) if self._clock else time.time_ns()
+
+    def _lsn(self, when: When) -> int:
+        """The LSN that a moment comes down to; whether the volume has it is seen when it is
+        used."""
+        parsed = moment.parse(when, self._now)
+        if isinstance(parsed, int):
+            return parsed
+        if isinstance(parsed, str):
+            for point in self._store.restore_points():
+                if point.name == parsed:
+                    return point.lsn
+            raise MomentError(
+                f"there is no restore point {parsed!r:.80}, and it is no LSN and no time: "
+                "restore_points has those that there are"
+            )
+        (lsn, _), (first, first_ns) = self._store.lsn_at(parsed.nanoseconds)
+        newest_ns = self._store.open_view(self._store.visible_lsn).time_ns
+        moment.require_past(parsed, self._now(), newest_ns)
+        if not lsn:
+            raise MomentError(
+                f"{parsed.given} is before the first commit"
+                + (f", LSN {first} at {time_of(first_ns).isoformat()}" if first else "")
+            )
+        return lsn
 
     def versions(self, page: SupportsIndex) -> list[Version]:
         """Every commit that changed the page, oldest first."""
         return self._store.versions(page)
+
+    # Going to another moment
+
+    def backtrack(self, when: When, *, dry_run: bool = False, note: str | None = None) -> Rewind:
+        """Goes on from the last commit at or before ``when``, in place, durably.
+
+        The cost is one sync of the log, whatever the distance, and nothing is lost: what is left
+        behind stays readable with ``at``, and ``backtrack(rewind.from_lsn)`` goes back to it, as
+        often as one likes. Open views go on showing what they show. A transaction that is open
+        raises ``ConflictError`` at its next call. ``note`` is kept in the log, its first 28 bytes
+        in ``history``. ``dry_run`` only tells how many commits would be left behind, or count
+        again, and how many pages that changes.
+
+        Raises as ``at`` and ``Transaction.commit`` do.
+        """
+        octets = _note(note)
+        lsn = self._lsn(when)
+        if dry_run:
+            return self._store.preview_backtrack(lsn)
+        return self._store.backtrack(lsn, octets, self._commit_time())
+
+    def _commit_time(self) -> int:
+        """What the user's clock says, never 0, which stands for the system's."""
+        if self._clock is None:
+            return 0
+        return checked_time(self._clock)
+
+    def restore_point(self, name: str, *, at: When | None = None) -> RestorePoint:
+        """Names the newest commit, or the last one at or before ``at``, durably.
+
+        A name belongs to the volume: no rewind removes it or undoes its deletion. It has 1 to 255
+        bytes of UTF-8 and reads neither as a number nor as a time. Raises ``RestorePointError`` for
+        another, or one that there is.
+        """
+        octets = moment.check_name(name)
+        lsn = _core.NEWEST if at is None else self._lsn(at)
+        return self._store.make_restore_point(octets, lsn, self._commit_time())
+
+    def delete_restore_point(self, name: str) -> None:
+        """Deletes a name, durably; what it named stays. Raises ``RestorePointError`` when there is
+        none."""
+        self._store.delete_restore_point(moment.check_name(name), self._commit_time())
+
+    @property
+    def restore_points(self) -> dict[str, RestorePoint]:
+        """The restore points by name, in the order of what they name."""
+        points = sorted(self._store.restore_points(), key=lambda point: point.lsn)
+        return {point.name: point for point in points}
+
+    @property
+    def history(self) -> tuple[Run, ...]:
+        """The runs of the log, oldest first: each but the first begins with a branch point."""
+        return tuple(self._store.runs())
 
     # Looking after it
 
