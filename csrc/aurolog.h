@@ -11,11 +11,11 @@
  *  2. Memory that a call hands out belongs to the store and ends with the matching close, free
  *  or release; memory that the
  *     caller passes in is not kept after the call.
- *  3. Every call on one store may be made from any thread, a transaction, cursor or verification
- *  from one thread at a time.
+ *  3. Every call on one store may be made from any thread, a transaction, cursor, diff or
+ *  verification from one thread at a time.
  *     A transaction may be begun in one thread and ended in another.
- *  4. Stores, transactions, views, pins, cursors and verifications each hold a reference on what
- *  they need, so they may be
+ *  4. Stores, transactions, views, pins, cursors, diffs and verifications each hold a reference on
+ *  what they need, so they may be
  *     freed in any order. After aul_close every call says AUL_CLOSED, in a forked child AUL_FORKED.
  *  5. Calls that may wait for another thread take wait_ms and come back with AUL_BUSY or
  *  AUL_PENDING, so that the caller can
@@ -32,7 +32,7 @@
 /* cffi: begin */
 
 #define AUL_OK 0
-#define AUL_END 1        /* a cursor or a verification has nothing more */
+#define AUL_END 1        /* a cursor, a diff or a verification has nothing more */
 #define AUL_BUSY 2       /* another transaction has the writer's place: call again */
 #define AUL_PENDING 3    /* logged, not yet durable: wait with aul_wait */
 #define AUL_INPUT 10     /* an argument is wrong */
@@ -83,6 +83,7 @@ typedef struct aul_tx aul_tx;
 typedef struct aul_view aul_view;
 typedef struct aul_pin aul_pin;
 typedef struct aul_cursor aul_cursor;
+typedef struct aul_diff aul_diff;
 typedef struct aul_verification aul_verification;
 
 typedef struct {
@@ -229,6 +230,24 @@ void aul_view_close(aul_view *view);
 int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_commit_info *out,
                  size_t capacity, size_t *count, aul_error *error);
 
+/* The last commit, in the order of the log, that was made at or before the time: what a reader saw
+ * at that moment, on whatever path it is now. Not above the visible LSN, nor in a range that
+ * recovery cut. found->lsn 0: none; *first is the volume's first commit, LSN 0: none. */
+int aul_lsn_at(aul_store *store, uint64_t time_ns, aul_commit_info *found, aul_commit_info *first,
+               aul_error *error);
+
+/* Which pages differ between two views; b NULL means the visible LSN at the call. A page is told
+ * that a commit between them changed, or emptied by a truncate: on the way from a to b, or on the
+ * way back where their paths part. So every page whose bytes differ is told, and so may be one that
+ * was changed and changed back. The views may be closed meanwhile. */
+int aul_diff_open(aul_store *store, const aul_view *a, const aul_view *b, aul_diff **out,
+                  aul_error *error);
+/* The next pages, ascending, each once; at most `capacity`. *count is how many. AUL_END when there
+ * are no more. Of a failure it may be asked again: nothing is left out. */
+int aul_diff_next(aul_diff *diff, uint64_t *pages, size_t capacity, size_t *count,
+                  aul_error *error);
+void aul_diff_close(aul_diff *diff);
+
 /* Writing */
 
 /* Checks a packed buffer of changes (docs/api.md) against a page size. Needs no store. */
@@ -294,6 +313,12 @@ int aul_cursor_open(aul_store *store, uint64_t first, uint64_t last, aul_cursor 
                     aul_error *error);
 int aul_cursor_batch(aul_cursor *cursor, aul_batch_info *out, aul_error *error);
 int aul_cursor_record(aul_cursor *cursor, aul_record_info *out, aul_error *error);
+/* The pages that the batch changed which aul_cursor_batch gave last, ascending, each once; of a
+ * truncate those that it emptied. *count is how many; at most `capacity` are copied, the rest is
+ * had by asking again. The batch's records are read for it: aul_cursor_record gives no more of
+ * them. */
+int aul_cursor_pages(aul_cursor *cursor, uint64_t *out, size_t capacity, size_t *count,
+                     aul_error *error);
 void aul_cursor_close(aul_cursor *cursor);
 
 /* Verifying: one segment a step; AUL_END when all are done. Damage is counted in the report and

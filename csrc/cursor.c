@@ -1,5 +1,6 @@
 /* cursor.c: looking at the log, batch by batch. A cursor sees what was visible when it was
  * opened; that is in the files. */
+#include "page_stream.h"
 #include "store.h"
 
 struct aul_cursor {
@@ -10,6 +11,13 @@ struct aul_cursor {
     bool scanning;
     u32 at;  /* in the frame's payload: the next record */
     u64 lsn; /* of it */
+    /* the batch that aul_cursor_batch gave last; LSN 0: none */
+    aul_commit commit;
+    aul_segment *commit_segment;
+    bool records_read; /* some of them */
+    u64 *pages;        /* that it changed, once they were asked for */
+    size_t page_count, page_capacity;
+    bool has_pages;
 };
 
 static void stop_scan(aul_cursor *cursor) {
@@ -131,6 +139,7 @@ void aul_cursor_close(aul_cursor *cursor) {
     } else if (cursor->scanning) {
         aul_scan_close(&cursor->scan); /* the file went with the store */
     }
+    aul_release(store->disk, cursor->pages);
     aul_release(store->disk, cursor);
     aul_store_unref(store);
 }
@@ -151,6 +160,10 @@ static int next_batch(aul_cursor *cursor, aul_batch_info *out, aul_error *error)
     if (status) return status;
     const aul_batch *batch = &cursor->scan.batch;
     cursor->next = batch->last_lsn + 1;
+    cursor->commit = commit;
+    cursor->commit_segment = segment;
+    cursor->records_read = cursor->has_pages = false;
+    cursor->page_count = 0;
     *out = (aul_batch_info){.first_lsn = batch->first_lsn,
                             .lsn = batch->last_lsn,
                             .time_ns = batch->time_ns,
@@ -175,6 +188,7 @@ int aul_cursor_batch(aul_cursor *cursor, aul_batch_info *out, aul_error *error) 
 static int next_record(aul_cursor *cursor, aul_record_info *out, aul_error *error) {
     aul_scan *scan = &cursor->scan;
     if (!cursor->scanning) return AUL_END;
+    cursor->records_read = true;
     while (cursor->at == scan->frame.payload_bytes) {
         if (!scan->in_batch) return AUL_END;
         int status = next_frame(cursor, error);
@@ -206,6 +220,79 @@ int aul_cursor_record(aul_cursor *cursor, aul_record_info *out, aul_error *error
     int status = aul_store_enter(cursor->store, error);
     if (status) return status;
     status = next_record(cursor, out, error);
+    aul_store_leave(cursor->store);
+    return status;
+}
+
+static int add_page(aul_cursor *cursor, u64 page, aul_error *error) {
+    size_t count = cursor->page_count;
+    if (count && cursor->pages[count - 1] == page) return AUL_OK;
+    if (count == cursor->page_capacity) { /* a batch may have many records of few pages */
+        count = cursor->page_count = aul_pages_sort(cursor->pages, count);
+        if (count > cursor->page_capacity / 2 || count == 0) {
+            int status = aul_grow(cursor->store->disk, (void **)&cursor->pages,
+                                  &cursor->page_capacity, count + 1, sizeof *cursor->pages);
+            if (status) return aul_fail(error, status, "no memory for the pages of a batch");
+        }
+    }
+    cursor->pages[cursor->page_count++] = page;
+    return AUL_OK;
+}
+
+/* Adds the pages that a truncate of the batch, down to `floor`, found with something in them. */
+static int add_emptied(aul_cursor *cursor, u64 floor, aul_error *error) {
+    aul_store *store = cursor->store;
+    u64 before = cursor->commit.lsn - cursor->commit.records;
+    aul_path path;
+    aul_page_stream stream;
+    int status = aul_past_path(store, cursor->commit.lsn, &path, error);
+    if (status) return status;
+    status = aul_page_stream_emptied(&stream, &store->index, &path, before, floor, error);
+    while (!status) {
+        u64 page;
+        size_t count;
+        status = aul_page_stream_next(&stream, &page, 1, &count, error);
+        if (!status) status = add_page(cursor, page, error);
+    }
+    aul_page_stream_close(&stream);
+    aul_path_free(store->disk, &path);
+    return status == AUL_END ? AUL_OK : status;
+}
+
+static int collect_pages(aul_cursor *cursor, aul_error *error) {
+    u64 floor = UINT64_MAX;
+    int status = AUL_OK;
+    if (cursor->records_read) /* or a collecting failed */
+        status = go_to_batch(cursor, cursor->commit_segment, &cursor->commit, error);
+    cursor->page_count = 0;
+    while (!status) {
+        aul_record_info record = {0};
+        status = next_record(cursor, &record, error);
+        if (status) break;
+        if (record.kind == AUL_TRUNCATE)
+            floor = aul_min(floor, record.page);
+        else if (record.kind < AUL_TRUNCATE)
+            status = add_page(cursor, record.page, error);
+    }
+    if (status == AUL_END) status = floor < UINT64_MAX ? add_emptied(cursor, floor, error) : AUL_OK;
+    if (status) return status;
+    cursor->page_count = aul_pages_sort(cursor->pages, cursor->page_count);
+    cursor->has_pages = true;
+    return AUL_OK;
+}
+
+int aul_cursor_pages(aul_cursor *cursor, uint64_t *out, size_t capacity, size_t *count,
+                     aul_error *error) {
+    *count = 0;
+    int status = aul_store_enter(cursor->store, error);
+    if (status) return status;
+    if (cursor->commit.lsn == 0) status = AUL_END;
+    if (!status && !cursor->has_pages) status = collect_pages(cursor, error);
+    if (!status) {
+        size_t copied = aul_min(capacity, cursor->page_count);
+        if (copied) memcpy(out, cursor->pages, copied * sizeof *out);
+        *count = cursor->page_count;
+    }
     aul_store_leave(cursor->store);
     return status;
 }

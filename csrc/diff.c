@@ -59,8 +59,8 @@ static size_t whole_page(u32 page_size, u64 page, const u8 *after, aul_change *o
     return 1;
 }
 
-size_t aul_diff(u32 page_size, u64 page, const u8 *before, const u8 *after,
-                aul_change out[AUL_DIFF_CHANGES_MAX]) {
+size_t aul_page_changes(u32 page_size, u64 page, const u8 *before, const u8 *after,
+                        aul_change out[AUL_DIFF_CHANGES_MAX]) {
     size_t count = 0;
     u32 cost = 0;
     for (u32 at = next_difference(before, after, 0, page_size); at < page_size;) {

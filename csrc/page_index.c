@@ -170,10 +170,7 @@ static int search_run(search *s, aul_page_index *index, aul_segment *segment, au
         for (u64 below = UINT64_MAX; !status;) {
             const aul_entry *entry = &cursor.entries[cursor.at];
             if (AUL_UNLIKELY(entry->lsn >= below)) /* or the search would never end */
-                return aul_fail_at(error, AUL_CORRUPT, segment->name, 0, entry->lsn,
-                                   "the index run of %s is not in order: restore the file from a "
-                                   "copy",
-                                   segment->name);
+                return aul_run_fail_order(segment, entry->lsn, error);
             below = entry->lsn;
             const aul_hole *hole = aul_path_hole(s->path, entry->lsn);
             if (hole) {
@@ -244,33 +241,7 @@ static int segment_commit(aul_page_index *index, aul_segment *segment, u64 lsn, 
               : aul_run_commit(index->files, segment, lsn, out, error);
 }
 
-int aul_page_index_commit(aul_page_index *index, const aul_path *path, u64 lsn, aul_commit *out,
-                          aul_segment **segment, aul_error *error) {
-    aul_segment_list *list = aul_page_index_list(index);
-    int status = AUL_END;
-    for (size_t at = list->count; at > 0 && status == AUL_END;) {
-        aul_segment *candidate = list->items[at - 1];
-        if (candidate->first_lsn > lsn) {
-            at--;
-            continue;
-        }
-        status = segment_commit(index, candidate, lsn, false, out, error);
-        const aul_hole *hole = status == AUL_OK ? aul_path_hole(path, out->lsn) : NULL;
-        if (hole) {
-            lsn = hole->start - 1;
-            status = AUL_END;
-            if (lsn == 0) break;
-            continue;
-        }
-        if (segment) *segment = candidate;
-        at--;
-    }
-    aul_segment_list_release(index, list);
-    return status;
-}
-
-/* The position in the list of the segment that holds lsn: the last that begins at or below it. */
-static size_t segment_of(const aul_segment_list *list, u64 lsn) {
+size_t aul_segment_list_find(const aul_segment_list *list, u64 lsn) {
     size_t low = 0, high = list->count;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -282,13 +253,130 @@ static size_t segment_of(const aul_segment_list *list, u64 lsn) {
     return low ? low - 1 : 0;
 }
 
+int aul_page_index_commit(aul_page_index *index, const aul_path *path, u64 lsn, aul_commit *out,
+                          aul_segment **segment, aul_error *error) {
+    aul_segment_list *list = aul_page_index_list(index);
+    int status = AUL_END;
+    while (list->count && lsn && status == AUL_END) {
+        const aul_hole *hole = aul_path_hole(path, lsn);
+        if (hole) { /* none of the segments that it spans is looked at */
+            lsn = hole->start - 1;
+            continue;
+        }
+        size_t at = aul_segment_list_find(list, lsn);
+        aul_segment *candidate = list->items[at];
+        status = segment_commit(index, candidate, lsn, false, out, error);
+        if (status == AUL_OK && aul_path_hole(path, out->lsn)) {
+            lsn = out->lsn;
+            status = AUL_END;
+        } else if (status == AUL_OK) {
+            if (segment) *segment = candidate;
+        } else if (at == 0 || candidate->first_lsn == 0) { /* no segment is older */
+            break;
+        } else {
+            lsn = candidate->first_lsn - 1;
+        }
+    }
+    aul_segment_list_release(index, list);
+    return status;
+}
+
 int aul_page_index_commit_of(aul_page_index *index, u64 lsn, aul_commit *out, aul_segment **segment,
                              aul_error *error) {
     aul_segment_list *list = aul_page_index_list(index);
     int status = AUL_END;
-    for (size_t at = segment_of(list, lsn); at < list->count && status == AUL_END; at++) {
+    for (size_t at = aul_segment_list_find(list, lsn); at < list->count && status == AUL_END;
+         at++) {
         status = segment_commit(index, list->items[at], lsn, true, out, error);
         if (segment) *segment = list->items[at];
+    }
+    aul_segment_list_release(index, list);
+    return status;
+}
+
+/* The newest commit in the segment or, when none ends there, in those before it. False: none. */
+static bool newest_commit(aul_page_index *index, const aul_segment_list *list, size_t at,
+                          aul_commit *out) {
+    for (; at < list->count; at--) {
+        const aul_segment *segment = list->items[at];
+        bool found = false;
+        pthread_rwlock_rdlock(&index->lock);
+        const aul_part *part = segment->part;
+        if (part && part->commit_count) {
+            *out = part->commits[part->commit_count - 1];
+            found = true;
+        }
+        pthread_rwlock_unlock(&index->lock);
+        if (!part)
+            *out = (aul_commit){.lsn = segment->summary.last_commit,
+                                .time_ns = segment->summary.last_time_ns,
+                                .end_pages = segment->summary.end_pages};
+        if (found || !part) return out->lsn > 0;
+    }
+    return false;
+}
+
+/* The last commit of one segment at or below lsn that was made by the time. */
+static int segment_commit_at(aul_page_index *index, aul_segment *segment, u64 time_ns, u64 lsn,
+                             aul_commit *out, aul_error *error) {
+    pthread_rwlock_rdlock(&index->lock);
+    bool in_memory = segment->part != NULL;
+    const aul_commit *commit = in_memory ? aul_part_commit_at(segment->part, time_ns, lsn) : NULL;
+    if (commit) *out = *commit;
+    pthread_rwlock_unlock(&index->lock);
+    if (in_memory) return commit ? AUL_OK : AUL_END;
+    return aul_run_commit_at(index->files, segment, time_ns, lsn, out, error);
+}
+
+int aul_page_index_commit_at(aul_page_index *index, u64 time_ns, u64 lsn, aul_commit *out,
+                             aul_error *error) {
+    aul_segment_list *list = aul_page_index_list(index);
+    aul_commit newest;
+    int status = AUL_END;
+    size_t low = 0, high = list->count; /* below `low` every commit is early enough */
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        bool any = newest_commit(index, list, middle, &newest);
+        if (!any || aul_commit_is_by(&newest, time_ns, lsn))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < list->count)
+        status = segment_commit_at(index, list->items[low], time_ns, lsn, out, error);
+    if (status == AUL_END && low && newest_commit(index, list, low - 1, out)) status = AUL_OK;
+    aul_segment_list_release(index, list);
+    return status;
+}
+
+/* How many commits of one segment are below lsn. */
+static int segment_commits_below(aul_page_index *index, aul_segment *segment, u64 lsn, u64 *below,
+                                 aul_error *error) {
+    *below = 0;
+    if (lsn <= segment->first_lsn) return AUL_OK;
+    pthread_rwlock_rdlock(&index->lock);
+    bool in_memory = segment->part != NULL;
+    if (in_memory) *below = aul_part_commits_below(segment->part, lsn);
+    pthread_rwlock_unlock(&index->lock);
+    if (in_memory) return AUL_OK;
+    if (lsn <= segment->summary.last_lsn)
+        return aul_run_commits_below(index->files, segment, lsn, below, error);
+    *below = segment->summary.commit_count;
+    return AUL_OK;
+}
+
+int aul_page_index_commits_in(aul_page_index *index, u64 start, u64 end, u64 *count,
+                              aul_error *error) {
+    aul_segment_list *list = aul_page_index_list(index);
+    int status = AUL_OK;
+    *count = 0;
+    for (size_t at = aul_segment_list_find(list, start); at < list->count && !status; at++) {
+        aul_segment *segment = list->items[at];
+        u64 before, after = 0;
+        if (segment->first_lsn >= end) break;
+        status = segment_commits_below(index, segment, start, &before, error);
+        if (!status) status = segment_commits_below(index, segment, end, &after, error);
+        if (!status && after > before) *count += after - before;
     }
     aul_segment_list_release(index, list);
     return status;

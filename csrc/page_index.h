@@ -53,6 +53,9 @@ void aul_page_index_destroy(aul_page_index *index);
 /* Appends a newer segment, which the index then owns. AUL_NO_MEMORY leaves it the caller's. */
 int aul_page_index_append(aul_page_index *index, aul_segment *segment);
 aul_segment_list *aul_page_index_list(aul_page_index *index);
+/* The position in the list of the segment that holds lsn: the last that begins at or below it. 0,
+ * too, when none does. */
+size_t aul_segment_list_find(const aul_segment_list *list, u64 lsn);
 void aul_segment_list_release(aul_page_index *index, aul_segment_list *list);
 /* Exchanges a segment's part for its run on disk, described by `summary`. */
 void aul_page_index_seal(aul_page_index *index, aul_segment *segment, const aul_summary *summary);
@@ -75,6 +78,15 @@ int aul_page_index_commit(aul_page_index *index, const aul_path *path, u64 lsn, 
  * is where it ends. AUL_END when there is none. */
 int aul_page_index_commit_of(aul_page_index *index, u64 lsn, aul_commit *out, aul_segment **segment,
                              aul_error *error);
+
+/* The last commit in the order of the log, whatever path it is on, that was made at or before the
+ * time and is at or below lsn; AUL_END when there is none. */
+int aul_page_index_commit_at(aul_page_index *index, u64 time_ns, u64 lsn, aul_commit *out,
+                             aul_error *error);
+/* How many commits lie in [start, end), whatever path they are on. Of segments in between their
+ * summaries tell. */
+int aul_page_index_commits_in(aul_page_index *index, u64 start, u64 end, u64 *count,
+                              aul_error *error);
 
 /* Copies a record's bytes from the image or the file of its segment. */
 int aul_page_index_read(aul_page_index *index, aul_segment *segment, void *to, size_t bytes,

@@ -123,8 +123,19 @@ u32 aul_part_newest(const aul_part *part, u64 page) {
     return slot->page_plus_1 ? slot->newest : AUL_NONE;
 }
 
-/* How many commits are below lsn. */
-static size_t commits_below(const aul_part *part, u64 lsn) {
+size_t aul_part_entries_below(const aul_part *part, u64 lsn) {
+    size_t low = 0, high = part->entry_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (part->entries[middle].lsn < lsn)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+size_t aul_part_commits_below(const aul_part *part, u64 lsn) {
     size_t low = 0, high = part->commit_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -137,11 +148,23 @@ static size_t commits_below(const aul_part *part, u64 lsn) {
 }
 
 const aul_commit *aul_part_commit(const aul_part *part, u64 lsn) {
-    size_t below = commits_below(part, lsn + 1);
+    size_t below = aul_part_commits_below(part, lsn + 1);
     return below ? &part->commits[below - 1] : NULL;
 }
 
 const aul_commit *aul_part_commit_of(const aul_part *part, u64 lsn) {
-    size_t below = commits_below(part, lsn);
+    size_t below = aul_part_commits_below(part, lsn);
     return below < part->commit_count ? &part->commits[below] : NULL;
+}
+
+const aul_commit *aul_part_commit_at(const aul_part *part, u64 time_ns, u64 lsn) {
+    size_t low = 0, high = part->commit_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (aul_commit_is_by(&part->commits[middle], time_ns, lsn))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? &part->commits[low - 1] : NULL;
 }

@@ -30,6 +30,12 @@ typedef struct {
     u32 records;
 } aul_commit;
 
+/* Whether the commit is at or below lsn and was made at or before the time. Neither falls along
+ * the log, so where it is false it is so of every later commit. */
+static inline bool aul_commit_is_by(const aul_commit *commit, u64 time_ns, u64 lsn) {
+    return commit->lsn <= lsn && commit->time_ns <= time_ns;
+}
+
 typedef struct {
     u64 page_plus_1; /* 0: free */
     u32 newest;      /* entry, AUL_NONE when all are cut away */
@@ -65,9 +71,14 @@ bool aul_part_add_records(aul_part *part, u32 page_size, const u8 *payload, u32 
 void aul_part_cut(aul_part *part, u64 lsn);
 /* The page's newest entry, or AUL_NONE. */
 u32 aul_part_newest(const aul_part *part, u64 page);
+/* How many entries, or commits, are below lsn. */
+size_t aul_part_entries_below(const aul_part *part, u64 lsn);
+size_t aul_part_commits_below(const aul_part *part, u64 lsn);
 /* The last commit at or below lsn, or NULL. */
 const aul_commit *aul_part_commit(const aul_part *part, u64 lsn);
 /* The first commit at or above lsn, or NULL. */
 const aul_commit *aul_part_commit_of(const aul_part *part, u64 lsn);
+/* The last commit at or below lsn that was made at or before the time, or NULL. */
+const aul_commit *aul_part_commit_at(const aul_part *part, u64 time_ns, u64 lsn);
 
 #endif

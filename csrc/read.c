@@ -115,9 +115,7 @@ int aul_read_page(aul_store *store, const aul_path *path, u64 page, u8 *out, aul
     return status;
 }
 
-/* What a read with this view sees: the view's path, or that of the visible LSN. The caller releases
- * it. */
-static int resolve(aul_store *store, const aul_view *view, aul_path *path, aul_error *error) {
+int aul_view_path(aul_store *store, const aul_view *view, aul_path *path, aul_error *error) {
     *path = (aul_path){0};
     if (!view) return aul_past_shown(store, path, error);
     *path = view->path;
@@ -152,7 +150,7 @@ int aul_read(aul_store *store, const aul_view *view, uint64_t page, uint8_t *out
     if (status) return status;
     status = check_page(store, page, error);
     if (!status && !read_cached(store, view, page, out)) {
-        status = resolve(store, view, &path, error);
+        status = aul_view_path(store, view, &path, error);
         if (!status) status = aul_read_page(store, &path, page, out, error);
         aul_path_free(store->disk, &path);
     }
@@ -165,7 +163,7 @@ int aul_read_many(aul_store *store, const aul_view *view, const uint64_t *pages,
     aul_path path;
     int status = aul_store_enter(store, error);
     if (status) return status;
-    status = resolve(store, view, &path, error);
+    status = aul_view_path(store, view, &path, error);
     for (size_t i = 0; i < count && !status; i++) status = check_page(store, pages[i], error);
     for (size_t i = 0; i < count && !status; i++) {
         if (i + 2 < count) aul_page_cache_expect(store->cache, pages[i + 2]);
@@ -203,7 +201,7 @@ int aul_pin_page(aul_store *store, const aul_view *view, uint64_t page, const ui
     if (status) return status;
     status = check_page(store, page, error);
     if (!status) {
-        status = resolve(store, view, &path, error);
+        status = aul_view_path(store, view, &path, error);
         if (!status) status = pin_page(store, &path, page, data, out, error);
         aul_path_free(store->disk, &path);
     }
@@ -226,7 +224,7 @@ int aul_end_pages(aul_store *store, uint64_t *pages, aul_error *error) {
     aul_commit_info commit;
     int status = aul_store_enter(store, error);
     if (status) return status;
-    status = resolve(store, NULL, &path, error);
+    status = aul_view_path(store, NULL, &path, error);
     if (!status) status = aul_find_commit(store, &path, &commit, error);
     if (!status) *pages = commit.end_pages;
     aul_path_free(store->disk, &path);
@@ -235,22 +233,16 @@ int aul_end_pages(aul_store *store, uint64_t *pages, aul_error *error) {
 }
 
 int aul_check_lsn(aul_store *store, u64 lsn, aul_error *error) {
-    u64 visible = atomic_load(&store->log.visible), parent_at = 0, resumed_at = 0;
-    pthread_mutex_lock(&store->past.lock);
-    const aul_branch *cut = aul_history_cut_at(&store->manifest.history, lsn);
-    if (cut) {
-        parent_at = cut->parent_at;
-        resumed_at = cut->resumed_at;
-    }
-    pthread_mutex_unlock(&store->past.lock);
+    u64 visible = atomic_load(&store->log.visible);
+    aul_branch cut;
     if (lsn > visible)
         aul_fail(error, AUL_LSN, "LSN %llu is above the visible LSN %llu", (unsigned long long)lsn,
                  (unsigned long long)visible);
-    else if (cut)
+    else if (aul_past_cut_at(store, lsn, &cut))
         aul_fail(error, AUL_LSN,
                  "LSN %llu lies in a range that recovery cut: ask for %llu, or %llu and above",
-                 (unsigned long long)lsn, (unsigned long long)parent_at,
-                 (unsigned long long)resumed_at);
+                 (unsigned long long)lsn, (unsigned long long)cut.parent_at,
+                 (unsigned long long)cut.resumed_at);
     else
         return AUL_OK;
     if (error) {
@@ -314,7 +306,7 @@ int aul_versions(aul_store *store, const aul_view *view, uint64_t page, aul_comm
     aul_chain_init(&chain, store->disk);
     status = check_page(store, page, error);
     path = (aul_path){0};
-    if (!status) status = resolve(store, view, &path, error);
+    if (!status) status = aul_view_path(store, view, &path, error);
     if (!status)
         status = aul_page_index_collect(&store->index, &path, page, 0, true, &chain, error);
     if (!status) qsort(chain.items, chain.count, sizeof *chain.items, newest_first);

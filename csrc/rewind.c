@@ -59,6 +59,14 @@ void aul_past_destroy(aul_store *store) {
     aul_path_free(store->disk, &store->past.shown);
 }
 
+bool aul_past_cut_at(aul_store *store, u64 lsn, aul_branch *out) {
+    pthread_mutex_lock(&store->past.lock);
+    const aul_branch *cut = aul_history_cut_at(&store->manifest.history, lsn);
+    if (cut) *out = *cut;
+    pthread_mutex_unlock(&store->past.lock);
+    return cut != NULL;
+}
+
 int aul_past_copy(aul_store *store, u64 lsn, aul_history *history, aul_names *names) {
     pthread_mutex_lock(&store->past.lock);
     int status = aul_history_copy(&store->manifest.history, lsn, history);

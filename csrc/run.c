@@ -381,6 +381,12 @@ int aul_run_seek(aul_run_cursor *cursor, u64 page, u64 lsn, aul_error *error) {
     return cursor->entries[cursor->at].page_flags >> 8 == page ? AUL_OK : AUL_END;
 }
 
+int aul_run_fail_order(const aul_segment *segment, u64 lsn, aul_error *error) {
+    return aul_fail_at(error, AUL_CORRUPT, segment->name, 0, lsn,
+                       "the index run of %s is not in order: restore the file from a copy",
+                       segment->name);
+}
+
 int aul_run_older(aul_run_cursor *cursor, aul_error *error) {
     u64 page = cursor->entries[cursor->at].page_flags >> 8;
     if (cursor->at == 0) {
@@ -391,6 +397,64 @@ int aul_run_older(aul_run_cursor *cursor, aul_error *error) {
     }
     cursor->at--;
     return cursor->entries[cursor->at].page_flags >> 8 == page ? AUL_OK : AUL_END;
+}
+
+/* Whether the entry (page_flags, entry_lsn) is below (page, lsn). */
+static inline bool is_below(u64 page_flags, u64 entry_lsn, u64 page, u64 lsn) {
+    u64 entry_page = page_flags >> 8;
+    return entry_page < page || (entry_page == page && entry_lsn < lsn);
+}
+
+static inline bool entry_is_below(const aul_run_cursor *cursor, u32 at, u64 page, u64 lsn) {
+    const aul_entry *entry = &cursor->entries[at];
+    return is_below(entry->page_flags, entry->lsn, page, lsn);
+}
+
+/* The block to look in for (page, lsn): the last that begins below it, from `low` on. */
+static size_t block_for(const aul_fences *fences, size_t low, u64 page, u64 lsn) {
+    size_t first = low, high = fences->block_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (is_below(fences->fences[middle * 2], fences->fences[middle * 2 + 1], page, lsn))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low > first ? low - 1 : first;
+}
+
+int aul_run_go_on(aul_run_cursor *cursor, u64 page, u64 lsn, aul_error *error) {
+    bool begun = cursor->fences != NULL;
+    int status =
+        begun ? AUL_OK : aul_run_load(cursor->files, cursor->segment, &cursor->fences, error);
+    if (status) return status;
+    size_t block = begun ? cursor->block : 0;
+    u32 low = begun ? cursor->at : 0;
+    if (!begun || entry_is_below(cursor, cursor->count - 1, page, lsn)) {
+        block = block_for(cursor->fences, block, page, lsn);
+        if (block == cursor->fences->block_count) return AUL_END;
+        if (!begun || block != cursor->block) status = aul_run_read_block(cursor, block, error);
+        low = 0;
+        if (!status && entry_is_below(cursor, cursor->count - 1, page, lsn)) {
+            if (block + 1 == cursor->fences->block_count) return AUL_END;
+            status = aul_run_read_block(cursor, block + 1, error);
+        }
+        if (status) return status;
+    }
+    /* Mostly it is the next one. */
+    u32 high = cursor->count - 1;
+    if (low < high && !entry_is_below(cursor, low + 1, page, lsn)) high = low + 1;
+    while (low < high) {
+        u32 middle = (low + high) / 2;
+        if (entry_is_below(cursor, middle, page, lsn))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    cursor->at = low;
+    if (AUL_UNLIKELY(entry_is_below(cursor, low, page, lsn)))
+        return aul_run_fail_order(cursor->segment, cursor->entries[low].lsn, error);
+    return AUL_OK;
 }
 
 int aul_run_read_commits(aul_files *files, aul_segment *segment, size_t block,
@@ -453,4 +517,47 @@ int aul_run_commit_of(aul_files *files, aul_segment *segment, u64 lsn, aul_commi
             }
     }
     return AUL_END;
+}
+
+int aul_run_commit_at(aul_files *files, aul_segment *segment, u64 time_ns, u64 lsn, aul_commit *out,
+                      aul_error *error) {
+    const aul_fences *fences;
+    aul_commit commits[AUL_RUN_COMMITS];
+    u32 count;
+    bool found = false;
+    int status = aul_run_load(files, segment, &fences, error);
+    if (status) return status;
+    /* Fences have no times: each step of the search reads a block. */
+    size_t low = 0, high = commit_blocks_to(fences, lsn);
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        status = aul_run_read_commits(files, segment, middle, commits, &count, error);
+        if (status) return status;
+        u32 by = 0;
+        while (by < count && aul_commit_is_by(&commits[by], time_ns, lsn)) by++;
+        if (by) *out = commits[by - 1];
+        found |= by > 0;
+        if (by > 0 && by < count) break;
+        if (by)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return found ? AUL_OK : AUL_END;
+}
+
+int aul_run_commits_below(aul_files *files, aul_segment *segment, u64 lsn, u64 *below,
+                          aul_error *error) {
+    const aul_fences *fences;
+    aul_commit commits[AUL_RUN_COMMITS];
+    u32 count;
+    *below = 0;
+    int status = aul_run_load(files, segment, &fences, error);
+    size_t blocks = status || lsn == 0 ? 0 : commit_blocks_to(fences, lsn - 1);
+    if (blocks == 0) return status;
+    status = aul_run_read_commits(files, segment, blocks - 1, commits, &count, error);
+    if (status) return status;
+    while (count && commits[count - 1].lsn >= lsn) count--;
+    *below = (blocks - 1) * (u64)AUL_RUN_COMMITS + count;
+    return AUL_OK;
 }

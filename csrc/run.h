@@ -59,8 +59,14 @@ typedef struct {
 int aul_run_read_block(aul_run_cursor *cursor, size_t block, aul_error *error);
 /* The last entry of `page` at or below lsn; AUL_END when there is none. */
 int aul_run_seek(aul_run_cursor *cursor, u64 page, u64 lsn, aul_error *error);
+/* AUL_CORRUPT: the entry with that LSN does not stand where it belongs. */
+int aul_run_fail_order(const aul_segment *segment, u64 lsn, aul_error *error);
 /* The entry before it of the same page; AUL_END when there is none. */
 int aul_run_older(aul_run_cursor *cursor, aul_error *error);
+/* Goes on to the first entry at or above (page, lsn), which is above where the cursor is; from the
+ * beginning when it has no fences yet. What lies between is passed without reading it. AUL_END when
+ * there is none. */
+int aul_run_go_on(aul_run_cursor *cursor, u64 page, u64 lsn, aul_error *error);
 
 /* Reads and checks one commit block. */
 int aul_run_read_commits(aul_files *files, aul_segment *segment, size_t block,
@@ -71,5 +77,12 @@ int aul_run_commit(aul_files *files, aul_segment *segment, u64 lsn, aul_commit *
 /* The first commit at or above lsn; AUL_END when there is none. */
 int aul_run_commit_of(aul_files *files, aul_segment *segment, u64 lsn, aul_commit *out,
                       aul_error *error);
+/* The last commit at or below lsn that was made at or before the time; AUL_END when there is
+ * none. */
+int aul_run_commit_at(aul_files *files, aul_segment *segment, u64 time_ns, u64 lsn, aul_commit *out,
+                      aul_error *error);
+/* How many commits are below lsn. */
+int aul_run_commits_below(aul_files *files, aul_segment *segment, u64 lsn, u64 *count,
+                          aul_error *error);
 
 #endif

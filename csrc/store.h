@@ -7,6 +7,7 @@
  *   tx.c        transactions                                    read.c       pages and views
  *   rewind.c    runs, and going from one to another             restore_point.c   names for LSNs
  *   cursor.c    looking at the log                              verify.c     checking every byte
+ *   delta.c     what lies between two moments
  *
  * Locks, in the order in which they may be taken while another is held:
  *   the writer's place (log.writer), a baton that a transaction holds from its first look at the
@@ -251,6 +252,8 @@ int aul_past_shown(aul_store *store, aul_path *out, aul_error *error);
 /* The run of lsn becomes the newest one. */
 int aul_past_resume(aul_store *store, u64 lsn, aul_error *error);
 void aul_past_destroy(aul_store *store);
+/* Whether lsn lies in a range that recovery cut: *out is its branch point. */
+bool aul_past_cut_at(aul_store *store, u64 lsn, aul_branch *out);
 /* Branch points and names as of lsn, to keep without the lock: both to be freed. */
 int aul_past_copy(aul_store *store, u64 lsn, aul_history *history, aul_names *names);
 
@@ -259,6 +262,9 @@ int aul_past_copy(aul_store *store, u64 lsn, aul_history *history, aul_names *na
 int aul_check_lsn(aul_store *store, u64 lsn, aul_error *error);
 /* The last commit on the path, with the state after it; LSN 0 is the empty volume. */
 int aul_find_commit(aul_store *store, const aul_path *path, aul_commit_info *out, aul_error *error);
+/* The path that a read with the view sees, or with NULL that of the visible LSN; aul_path_free
+ * releases it. AUL_UNKNOWN when the disk failed before that was durable. */
+int aul_view_path(aul_store *store, const aul_view *view, aul_path *path, aul_error *error);
 int aul_read_page(aul_store *store, const aul_path *path, u64 page, u8 *out, aul_error *error);
 
 /* tx.c */

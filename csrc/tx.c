@@ -539,7 +539,7 @@ static int put(aul_tx *tx, u64 page, const u8 *image, aul_error *error) {
     if (!beyond) status = read_page(tx, page, tx->scratch, error);
     if (status) return status;
     size_t count =
-        aul_diff(store->page_size, page, beyond ? zero_page : tx->scratch, image, changes);
+        aul_page_changes(store->page_size, page, beyond ? zero_page : tx->scratch, image, changes);
     /* An unchanged page beyond the end still moves the end of page space. */
     if (count == 0 && beyond)
         changes[count++] = (aul_change){.kind = AUL_FILL, .page = page, .length = store->page_size};

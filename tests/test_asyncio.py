@@ -18,6 +18,7 @@ import pytest
 from support import Child, need_strace, strike_at, traced
 
 import aurolog
+from aurolog import _core
 from aurolog.committer import Commit, _Worker
 
 pytestmark = pytest.mark.threads
@@ -382,7 +383,9 @@ def test_a_loop_waits_for_the_highest_of_what_it_was_asked_for() -> None:
         wait=lambda lsn, _durability: waited.append(lsn), durable_lsn=7, path=""
     )
     worker = _Worker(store, SimpleQueue(), threading.Event())
-    commits = [Commit(_core.RunMark(0), 0, b"", 0, SimpleNamespace(lsn=lsn, logged=1)) for lsn in (7, 5)]
+    commits = [
+        Commit(_core.RunMark(0), 0, b"", 0, SimpleNamespace(lsn=lsn, logged=1)) for lsn in (7, 5)
+    ]
     worker._finish(commits)
     assert waited == [7]
 

@@ -182,7 +182,7 @@ static int put_page(aul_crash_run *run, aul_tx *tx, u64 *records, aul_error *err
     for (u64 n = aul_random_below(&run->random, 4); n > 0; n--)
         put64(image + aul_random_below(&run->random, sizeof image - 8),
               aul_random_next(&run->random));
-    size_t count = aul_diff(AUL_MODEL_PAGE_SIZE, page, state->pages[page], image, changes);
+    size_t count = aul_page_changes(AUL_MODEL_PAGE_SIZE, page, state->pages[page], image, changes);
     if (count == 0 && beyond)
         changes[count++] =
             (aul_change){.kind = AUL_FILL, .page = page, .length = AUL_MODEL_PAGE_SIZE};

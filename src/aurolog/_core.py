@@ -37,6 +37,7 @@ from aurolog.values import (
 )
 
 WAIT_MS = 100
+DIFF_PAGES = 1024  #: pages of a difference in one crossing
 PAGES_MAX_BYTES = 1 << 47
 NULL = ffi.NULL
 
@@ -92,6 +93,7 @@ _TX = _cells("aul_tx", lib.aul_tx_free)
 _VIEW = _cells("aul_view", lib.aul_view_close)
 _PIN = _cells("aul_pin", lib.aul_pin_release)
 _CURSOR = _cells("aul_cursor", lib.aul_cursor_close)
+_DIFF = _cells("aul_diff", lib.aul_diff_close)
 _VERIFICATION = _cells("aul_verification", lib.aul_verify_close)
 
 
@@ -539,6 +541,27 @@ class Store:
                     Version(found[i].lsn, time_of(found[i].time_ns)) for i in reversed(range(total))
                 ]
             capacity = total
+
+    def lsn_at(self, time_ns: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """LSN and time of the last commit at or before the time, in the order of the log, and of
+        the volume's first commit; LSN 0 where there is none."""
+        error = _new(_ERROR)
+        infos = ffi.new("aul_commit_info[2]")
+        status = lib.aul_lsn_at(self.handle, time_ns, infos, infos + 1, error)
+        if status:
+            raise_error(status, error, self.path)
+        found, first = ((info.lsn, info.time_ns) for info in infos)
+        return found, first
+
+    def diff(self, a: View, b: View | None) -> Iterator[int]:
+        """Pages that may differ between two views, ascending; without ``b`` between one and the
+        visible LSN of now. The views may be closed meanwhile."""
+        error = _new(_ERROR)
+        cell = _cell(_DIFF)
+        status = lib.aul_diff_open(self.handle, a.handle, b.handle if b else NULL, cell, error)
+        if status:
+            raise_error(status, error, self.path)
+        return _pages_of(_held(cell[0], cell), self.path)
 
     # Writing
 
@@ -1014,6 +1037,16 @@ def _batches(cursor: Any, path: str) -> Iterator[Batch]:
             bytes=batch.bytes,
             records=tuple(records),
         )
+    if status != _END:
+        raise_error(status, error, path)
+
+
+def _pages_of(diff: Any, path: str) -> Iterator[int]:
+    error = _new(_ERROR)
+    pages = ffi.new("uint64_t[]", DIFF_PAGES)
+    count = ffi.new("size_t *")
+    while (status := lib.aul_diff_next(diff, pages, DIFF_PAGES, count, error)) == _OK:
+        yield from ffi.unpack(pages, count[0])
     if status != _END:
         raise_error(status, error, path)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 from weakref import ref
@@ -27,7 +28,7 @@ from aurolog.changes import (
 )
 from aurolog.clock import checked_time
 from aurolog.committer import Commit, Committer
-from aurolog.errors import AurologError, InputError, TransactionError
+from aurolog.errors import AurologError, ConflictError, InputError, TransactionError
 
 if TYPE_CHECKING:
     import asyncio  # at run time only for those who use it: it takes long to import
@@ -245,7 +246,9 @@ class Transaction:
             _core.check_changes(self._page_size, packed)
             self._add(bytes(packed))
         else:
-            self._begun().apply(packed)
+            native = self._begun()
+            with self._ended_by_conflict():
+                native.apply(packed)
 
     def __setitem__(self, page: SupportsIndex, image: Buffer) -> None:
         if self._here.transaction is not self._mark:
@@ -253,7 +256,12 @@ class Transaction:
         data = image if type(image) is bytes else as_bytes(image, "a page")
         if len(data) != self._page_size:
             raise InputError(f"a page of this volume has {self._page_size} bytes, not {len(data)}")
-        self._begun().put(page if type(page) is int else as_integer("a page", page), data)
+        number = page if type(page) is int else as_integer("a page", page)
+        try:
+            self._begun().put(number, data)
+        except ConflictError:
+            self._finish("rolled back")
+            raise
 
     # Reading
 
@@ -261,11 +269,18 @@ class Transaction:
         """The page as the transaction sees it: the newest committed state and its own changes."""
         if self._here.transaction is not self._mark:
             self._require()
-        return self._begun().read(page if type(page) is int else as_integer("a page", page))
+        number = page if type(page) is int else as_integer("a page", page)
+        try:
+            return self._begun().read(number)
+        except ConflictError:
+            self._finish("rolled back")
+            raise
 
     def __len__(self) -> int:
         self._require()
-        return self._begun().end_pages()
+        native = self._begun()
+        with self._ended_by_conflict():
+            return native.end_pages()
 
     def __bool__(self) -> bool:
         return True
@@ -277,10 +292,20 @@ class Transaction:
         native = self._native
         if native is None:
             self._in_turn()
-            native = self._native = self._store.begin(self._run)
+            with self._ended_by_conflict():
+                native = self._native = self._store.begin(self._run)
         if self._pending:
             self._spill(native)
         return native
+
+    @contextlib.contextmanager
+    def _ended_by_conflict(self) -> Iterator[None]:
+        """A rewind since the transaction began is its end."""
+        try:
+            yield
+        except ConflictError:
+            self._finish("rolled back")
+            raise
 
     def _spill(self, native: _core.NativeTransaction) -> None:
         """Hands the pending changes over: each once, whatever comes in between."""
@@ -288,6 +313,9 @@ class Transaction:
         try:
             self._pending, self._size = [], 0  # what a signal handler adds now comes after these
             native.apply(b"".join(pending))
+        except ConflictError:
+            self._finish("rolled back")
+            raise
         except (AurologError, MemoryError):  # nothing was taken
             self._pending[:0] = pending
             self._size += size

@@ -37,6 +37,11 @@ class View(_core.Pages):
         """When that was committed, in UTC; ``None`` at LSN 0."""
         return time_of(self._native.time_ns) if self._native.lsn else None
 
+    @property
+    def time_ns(self) -> int:
+        """The same in nanoseconds since the Unix epoch, exactly; 0 at LSN 0."""
+        return self._native.time_ns
+
     def _check_open(self) -> None:
         if self._view is None:
             raise ClosedError("the view is closed: ask the volume for a new one")

@@ -214,9 +214,10 @@ class Volume(_core.Pages):
                 f"there is no restore point {parsed!r:.80}, and it is no LSN and no time: "
                 "restore_points has those that there are"
             )
-        (lsn, _), (first, first_ns) = self._store.lsn_at(parsed.nanoseconds)
-        newest_ns = self._store.open_view(self._store.visible_lsn).time_ns
+        with self.at(self._store.visible_lsn) as newest:
+            newest_ns = newest.time_ns
         moment.require_past(parsed, self._now(), newest_ns)
+        (lsn, _), (first, first_ns) = self._store.lsn_at(max(parsed.nanoseconds, 0))
         if not lsn:
             raise MomentError(
                 f"{parsed.given} is before the first commit"
@@ -280,6 +281,15 @@ class Volume(_core.Pages):
     def history(self) -> tuple[Run, ...]:
         """The runs of the log, oldest first: each but the first begins with a branch point."""
         return tuple(self._store.runs())
+
+    def diff(self, a: When, b: When | None = None) -> Iterator[int]:
+        """The pages that differ between two moments, ascending; without ``b`` between one and now.
+
+        The two may be of different runs. Told is every page that a commit between the two changed,
+        so one that was changed and changed back may be there; a page that differs is never missing.
+        """
+        after = None if b is None else self._store.open_view(self._lsn(b))
+        return self._store.diff(self._store.open_view(self._lsn(a)), after)
 
     # Looking after it
 
