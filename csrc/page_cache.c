@@ -169,23 +169,30 @@ bool aul_page_cache_get_in_run(aul_page_cache *cache, u64 page, u64 run, u64 lsn
     return right;
 }
 
+/* What a view of the path may begin with: *checked says up to where it is right. */
+static cached_page *find(const aul_page_cache *cache, shard *s, u64 hash, u64 page,
+                         const aul_path *path, u64 *checked) {
+    cached_page *found = find_in_run(cache, s, hash, page, path->run, path->lsn);
+    *checked = found ? found->checked : 0;
+    if (found || !(found = find_on_path(s, hash, page, path))) return found;
+    /* Checked on another path it is known to be right only where that has led to ours. */
+    *checked = aul_path_holds(path, found->checked) ? found->checked : found->version;
+    return found;
+}
+
 int aul_page_cache_get(aul_page_cache *cache, u64 page, const aul_path *path, u8 *out, u64 *version,
                        u64 *checked) {
-    u64 hash = hash_page(page), lsn = path->lsn;
+    u64 hash = hash_page(page);
     shard *s = shard_of(cache, hash);
     int status = AUL_END;
-    *checked = 0;
     pthread_mutex_lock(&s->lock);
-    cached_page *found = find_in_run(cache, s, hash, page, path->run, lsn);
-    bool in_run = found != NULL;
-    if (!found) found = find_on_path(s, hash, page, path);
+    cached_page *found = find(cache, s, hash, page, path, checked);
     if (found) {
         found->referenced = true;
         memcpy(out, data_of(cache, s, (u32)(found - s->pages)), cache->page_size);
         *version = found->version;
-        /* Checked on another path it is known to be right only where that has led to ours. */
-        *checked = in_run || aul_path_holds(path, found->checked) ? found->checked : found->version;
-        status = lsn <= *checked || AUL_SEEDED(CACHED_IS_NEWEST) ? AUL_OK : AUL_PENDING;
+        bool right = path->lsn <= *checked || AUL_SEEDED(CACHED_IS_NEWEST);
+        status = right ? AUL_OK : AUL_PENDING;
         s->hits++;
     } else {
         s->misses++;
@@ -234,15 +241,15 @@ static cached_page *evict(shard *s) {
     return NULL;
 }
 
-/* Where the page's version is cached already: checked in the run, or, where it need not stay for
- * another one, in any. The bytes are the same: they depend on the version alone. */
-static cached_page *find_version(shard *s, u64 hash, u64 page, u64 version, u64 run, bool any) {
+/* Where the page's version is cached already: checked in the run, or else in another. The bytes are
+ * the same: they depend on the version alone. */
+static cached_page *find_version(shard *s, u64 hash, u64 page, u64 version, u64 run) {
     cached_page *found = NULL;
     for (u32 at = *bucket_of(s, hash); at != NONE; at = s->pages[at].next) {
         cached_page *candidate = &s->pages[at];
         if (candidate->page != page || candidate->version != version) continue;
-        if (candidate->run == run) return candidate;
-        if (any) found = candidate;
+        found = candidate;
+        if (candidate->run == run) break;
     }
     return found;
 }
@@ -261,16 +268,19 @@ static cached_page *find_outdated(shard *s, u64 hash, u64 page, u64 version, u64
 static void put_locked(aul_page_cache *cache, shard *s, u64 page, u64 version, const aul_path *path,
                        const u8 *data, bool keep_older) {
     u64 hash = hash_page(page);
-    cached_page *to = find_version(s, hash, page, version, path->run, !keep_older);
-    if (to) {
-        to->checked = to->run == path->run ? aul_max(to->checked, path->lsn) : path->lsn;
-        to->run = path->run;
+    cached_page *same = find_version(s, hash, page, version, path->run), *to = NULL;
+    bool in_run = same && same->run == path->run;
+    if (!in_run && (keep_older || !same)) {
+        if (!keep_older && (to = find_outdated(s, hash, page, version, path->run)))
+            unlink_page(s, to);
+        if (!to) to = take_new(cache, s);
+        if (!to) to = evict(s);
+    }
+    if (!to) {
+        if (same) same->checked = in_run ? aul_max(same->checked, path->lsn) : path->lsn;
+        if (same) same->run = path->run;
         return;
     }
-    if (!keep_older && (to = find_outdated(s, hash, page, version, path->run))) unlink_page(s, to);
-    if (!to) to = take_new(cache, s);
-    if (!to) to = evict(s);
-    if (!to) return;
     memcpy(data_of(cache, s, (u32)(to - s->pages)), data, cache->page_size);
     to->page = page;
     to->version = version;
@@ -298,8 +308,9 @@ int aul_page_cache_pin(aul_page_cache *cache, u64 page, const aul_path *path, co
     aul_pin *pin = aul_alloc(cache->disk, sizeof *pin);
     if (!pin) return AUL_NO_MEMORY;
     pthread_mutex_lock(&s->lock);
-    cached_page *found = find_in_run(cache, s, hash, page, path->run, path->lsn);
-    if (found && path->lsn > found->checked) found = NULL;
+    u64 checked;
+    cached_page *found = find(cache, s, hash, page, path, &checked);
+    if (found && path->lsn > checked) found = NULL;
     if (found) {
         if (found->pins++ == 0) s->pinned++;
         found->referenced = true;

@@ -309,7 +309,9 @@ class Run:
         draft, changes = self.draft(self.small())
         outcome = ffi.new("aul_outcome *")
         packed = aurolog.pack_changes(changes)
-        if self.attempt("logging", lambda: db._store.log_changes(packed, b"", 0, outcome, 0)):
+        if self.attempt(
+            "logging", lambda: db._store.log_changes(packed, db._store.run, b"", 0, outcome, 0)
+        ):
             self.history.append(draft, outcome.lsn, False)
         return int(outcome.lsn)
 

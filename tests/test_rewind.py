@@ -626,3 +626,22 @@ def test_sealed_segments_are_not_asked_for_names(path: Path) -> None:
     with aurolog.open(path) as db:
         assert db.restore_points == points
         assert [r.lsn for r in db.history] == [r.lsn for r in runs]
+
+
+def test_a_pinned_page_is_pinned_for_another_run_too(path: Path) -> None:
+    """Its bytes are the same, and the cache has no room for more."""
+    with aurolog.open(path, cache_bytes=16 * 4096) as db:
+        with db.transaction() as tx:
+            tx.apply([(page, 0, b"%02d" % page) for page in range(16)])
+        base = tx.lsn or 0
+        with db.transaction() as tx:
+            tx.write(100, 0, b"later")
+        pins = [db.view_page(page) for page in range(16)]
+        with db.at(base) as view:
+            db.backtrack(base)
+            again = [(db.view_page(page), view.view_page(page)) for page in range(16)]
+            assert all(
+                bytes(pin) == bytes(a) == bytes(b) for pin, (a, b) in zip(pins, again, strict=True)
+            )
+            with pytest.raises(aurolog.CacheFullError):
+                db.view_page(100)
