@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from bench.compare import document, machine, plot, report
+from bench.compare.catalogue import WORKLOADS
 from bench.compare.engines import ADAPTERS, FLOOR
 from bench.compare.run import Settings, known_engines, run_workload
-from bench.compare.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,14 +10,15 @@ import json
 import sys
 from pathlib import Path
 
-from bench.compare import workloads
+from bench.compare import catalogue
+from bench.compare.workloads import Job
 
 
 def main() -> None:
     """Run the job of the command line."""
     fields = json.loads(sys.argv[1])
     fields["directory"] = Path(fields["directory"])
-    print(json.dumps(workloads.run(workloads.Job(**fields))))
+    print(json.dumps(catalogue.run(Job(**fields))))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.compare import plot
+from bench.compare.catalogue import WORKLOADS
 from bench.compare.report import (
     Result,
     durability,
@@ -20,7 +21,6 @@ from bench.compare.report import (
     shown,
     verdicts,
 )
-from bench.compare.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

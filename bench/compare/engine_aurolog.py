@@ -27,6 +27,7 @@ class AurologEngine(Engine):
         "bulk": ("tx[page] = image", "packed tx.apply"),
         "read": ("db[page]", "read_into", "read_many", "read_many out=", "view_page"),
         "kill": ("packed tx.apply",),
+        "versions": ("db.at(lsn)[page]",),
     }
 
     def __init__(self, directory: Path, *, durable: bool, cache_bytes: int) -> None:
@@ -94,6 +95,13 @@ class AurologEngine(Engine):
             out = memoryview(bytearray(READ_MANY_PAGES * db.page_size))
             for pages in selected:
                 db.read_many(pages, out[: len(pages) * db.page_size])
+
+    def moment(self) -> int:
+        return int(self.db.visible_lsn)
+
+    def read_at(self, way: str, moments: Sequence[int], pages: Sequence[int]) -> list[bytes]:
+        at = self.db.at
+        return [at(lsn)[page] for lsn, page in zip(moments, pages, strict=True)]
 
     def counters(self) -> Mapping[str, int]:
         stats = self.db.stats()

@@ -27,6 +27,7 @@ ADAPTERS: Mapping[str, str] = {
     "rocksdict": "engine_rocksdict:RocksdictEngine",
     "plyvel": "engine_plyvel:PlyvelEngine",
     "sqlite": "engine_sqlite:SqliteEngine",
+    "zodb": "engine_zodb:ZodbEngine",
 }
 
 
@@ -69,6 +70,14 @@ class Engine(Protocol):
 
     def read(self, way: str, selected: Any) -> None:
         """Read each of the pages whole."""
+
+    def moment(self) -> int:
+        """The newest commit, in whatever the engine calls one by; of engines with a past."""
+        raise NotImplementedError
+
+    def read_at(self, way: str, moments: Sequence[int], pages: Sequence[int]) -> list[bytes]:
+        """Each page whole, as of its moment."""
+        raise NotImplementedError
 
     def counters(self) -> Mapping[str, int]:
         """The engine's own counters that only grow: of log bytes, writes, syncs."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from bench.compare.catalogue import WORKLOADS
 from bench.compare.figures import Samples, spread
 from bench.compare.report import Result, number_form
-from bench.compare.workloads import WORKLOADS, Workload
+from bench.compare.workloads import Workload
 
 if TYPE_CHECKING:
     from pathlib import Path

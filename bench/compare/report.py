@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from bench.compare.catalogue import WORKLOADS
 from bench.compare.engines import FLOOR, adapter
 from bench.compare.figures import TARGETS, Samples, Spread, Target, ratios, spread
-from bench.compare.workloads import WORKLOADS, Workload
+from bench.compare.workloads import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

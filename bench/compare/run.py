@@ -18,8 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.compare.catalogue import ways
 from bench.compare.engines import FLOOR, adapter
-from bench.compare.workloads import Figures, Job, Workload, ways
+from bench.compare.workloads import Figures, Job, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -489,12 +489,12 @@ def kill_open(job: Job) -> Figures:
 
 # -- the list -------------------------------------------------------------------------------------
 
-_row = partial(Workload, once={}, ways={}, more_is_better=True)
+row = partial(Workload, once={}, ways={}, more_is_better=True)
 
 WORKLOADS: Mapping[str, Workload] = {
     workload.name: workload
     for workload in (
-        _row(
+        row(
             name="one",
             title="One 100 B change per durable commit, one thread",
             what="5,000 commits of one random change each; the floor writes the same 100 bytes"
@@ -505,7 +505,7 @@ WORKLOADS: Mapping[str, Workload] = {
             each={"run": one},
             ways={FLOOR: ("write + fdatasync",)},
         ),
-        _row(
+        row(
             name="threads",
             title="One 100 B change per durable commit, 16 threads",
             what="16 Python threads for two seconds. The floor is one C thread whose every write"
@@ -516,7 +516,7 @@ WORKLOADS: Mapping[str, Workload] = {
             each={"run": threads},
             ways={FLOOR: ("16 changes per fdatasync",)},
         ),
-        _row(
+        row(
             name="many",
             title="1,000 changes of 100 B per durable commit, random pages of 1 GiB",
             what="300 commits. What each way takes (a packed buffer, a list of pairs) is made"
@@ -527,7 +527,7 @@ WORKLOADS: Mapping[str, Workload] = {
             each={"run": many},
             ways={FLOOR: ("write 100 kB + fdatasync",)},
         ),
-        _row(
+        row(
             name="bulk",
             title="Bulk load of 4 KiB pages, durable at the end",
             what="512 MiB of random pages in order, 1,024 a transaction, synced once at the end."
@@ -538,7 +538,7 @@ WORKLOADS: Mapping[str, Workload] = {
             each={"run": bulk},
             ways={FLOOR: ("write 1 MiB pieces + fdatasync",)},
         ),
-        _row(
+        row(
             name="read",
             title="Cached random 4 KiB page reads from Python",
             what="300,000 reads of random pages of 256 MiB that were all read before. Keys are"
@@ -550,7 +550,7 @@ WORKLOADS: Mapping[str, Workload] = {
             each={"run": read},
             ways={FLOOR: ("os.pread", "pread in C", "memcpy in C")},
         ),
-        _row(
+        row(
             name="kill",
             title="Open after kill -9: 500,000 changes of 100 B, unclosed",
             what="A process makes 500 durable commits of 1,000 changes and kills itself; another"
@@ -561,7 +561,7 @@ WORKLOADS: Mapping[str, Workload] = {
             reference="sqlite",
             each={"fill": kill_fill, "open": kill_open},
         ),
-        _row(
+        row(
             name="flat",
             title="aurolog: open after kill -9, by the length of the log",
             what="The same, with commits of 1,000 until the log is as long as said, and on to the"
@@ -577,19 +577,3 @@ WORKLOADS: Mapping[str, Workload] = {
         ),
     )
 }
-
-
-def ways(workload: Workload, engine: str) -> tuple[str, ...]:
-    """How this engine does this work; empty when it does not take part."""
-    if engine in workload.ways or engine == FLOOR:
-        return workload.ways.get(engine, ())
-    if workload.name == "flat":
-        return ()
-    return tuple(adapter(engine).ways.get(workload.name, ()))
-
-
-def run(job: Job) -> Figures:
-    """Carry the job out, in this process."""
-    workload = WORKLOADS[job.workload]
-    phase = workload.once.get(job.phase) or workload.each[job.phase]
-    return phase(job)
