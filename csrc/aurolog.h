@@ -321,6 +321,23 @@ int aul_cursor_pages(aul_cursor *cursor, uint64_t *out, size_t capacity, size_t 
                      aul_error *error);
 void aul_cursor_close(aul_cursor *cursor);
 
+/* A cursor over the durable batches behind the LSN `after`, those to come too: AUL_END means that
+ * there is no more for now. AUL_LSN when `after` is above the visible LSN. */
+int aul_cursor_follow(aul_store *store, uint64_t after, aul_cursor **out, aul_error *error);
+
+/* Following */
+
+/* A store that is open read-only moves on to the newest durable LSN that the writer, living or not,
+ * has told. AUL_BUSY after wait_ms: it has come closer, call again. A writer's store is always
+ * there. *lsn is the durable LSN. */
+int aul_refresh(aul_store *store, uint32_t wait_ms, uint64_t *lsn, aul_error *error);
+/* Waits until the durable LSN is above `after`; a store that is open read-only moves on meanwhile.
+ * AUL_PENDING: not within wait_ms, or aul_follow_wake was called. */
+int aul_follow_wait(aul_store *store, uint64_t after, uint32_t wait_ms, uint64_t *lsn,
+                    aul_error *error);
+/* Has everybody who waits in aul_follow_wait come back. */
+void aul_follow_wake(aul_store *store);
+
 /* Verifying: one segment a step; AUL_END when all are done. Damage is counted in the report and
  * told one problem at a time. */
 int aul_verify_open(aul_store *store, aul_verification **out, aul_error *error);

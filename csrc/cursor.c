@@ -1,11 +1,12 @@
 /* cursor.c: looking at the log, batch by batch. A cursor sees what was visible when it was
- * opened; that is in the files. */
+ * opened, or, when it follows, what is durable at each call; that is in the files. */
 #include "page_stream.h"
 #include "store.h"
 
 struct aul_cursor {
     aul_store *store;
     u64 next, last;
+    bool follows;         /* `last` rises with the durable LSN */
     aul_segment *segment; /* that the scan reads, its file acquired */
     aul_scan scan;
     bool scanning;
@@ -36,6 +37,7 @@ static int start_scan(aul_cursor *cursor, aul_segment *segment, const aul_scan *
     if (!status) status = aul_files_acquire(&store->files, segment, false, &file, error);
     if (status) return status;
     int failed = store->disk->size(store->disk->context, file, &size);
+    if (cursor->follows) size = UINT64_MAX; /* it may grow yet */
     aul_scan scan;
     status = failed
                  ? aul_fail_os(error, failed, "looking at the size of a log segment", segment->name)
@@ -48,6 +50,7 @@ static int start_scan(aul_cursor *cursor, aul_segment *segment, const aul_scan *
     cursor->segment = segment;
     cursor->scan = scan;
     cursor->scanning = true;
+    if (cursor->follows) aul_scan_look_again(&cursor->scan);
     return AUL_OK;
 }
 
@@ -111,19 +114,40 @@ static int go_to_batch(aul_cursor *cursor, aul_segment *segment, const aul_commi
     return status ? status : next_frame(cursor, error);
 }
 
+static int open_cursor(aul_store *store, u64 first, u64 last, bool follows, aul_cursor **out,
+                       aul_error *error) {
+    aul_cursor *cursor = aul_alloc_zero(store->disk, sizeof *cursor);
+    if (!cursor) return aul_fail(error, AUL_NO_MEMORY, "no memory for a cursor");
+    cursor->store = store;
+    cursor->next = aul_max(first, 1);
+    cursor->last = last;
+    cursor->follows = follows;
+    aul_store_ref(store);
+    *out = cursor;
+    return AUL_OK;
+}
+
 int aul_cursor_open(aul_store *store, uint64_t first, uint64_t last, aul_cursor **out,
                     aul_error *error) {
     int status = aul_store_enter(store, error);
     if (status) return status;
-    aul_cursor *cursor = aul_alloc_zero(store->disk, sizeof *cursor);
-    if (cursor) {
-        cursor->store = store;
-        cursor->next = aul_max(first, 1);
-        cursor->last = aul_min(last, atomic_load(&store->log.visible));
-        aul_store_ref(store);
-        *out = cursor;
+    last = aul_min(last, atomic_load(&store->log.visible));
+    status = open_cursor(store, first, last, false, out, error);
+    aul_store_leave(store);
+    return status;
+}
+
+int aul_cursor_follow(aul_store *store, uint64_t after, aul_cursor **out, aul_error *error) {
+    int status = aul_store_enter(store, error);
+    if (status) return status;
+    u64 visible = atomic_load(&store->log.visible);
+    if (after <= visible) {
+        status = open_cursor(store, after + 1, 0, true, out, error);
     } else {
-        status = aul_fail(error, AUL_NO_MEMORY, "no memory for a cursor");
+        status = aul_fail(error, AUL_LSN, "LSN %llu is above the visible LSN %llu",
+                          (unsigned long long)after, (unsigned long long)visible);
+        if (error) error->lsn = after;
+        if (error) error->limit = visible;
     }
     aul_store_leave(store);
     return status;
@@ -148,6 +172,11 @@ static int next_batch(aul_cursor *cursor, aul_batch_info *out, aul_error *error)
     aul_store *store = cursor->store;
     aul_commit commit;
     aul_segment *segment;
+    u64 durable = atomic_load(&store->log.durable);
+    if (cursor->follows && cursor->last < durable) {
+        cursor->last = durable;
+        aul_scan_look_again(&cursor->scan);
+    }
     if (cursor->next > cursor->last) return AUL_END;
     int status = aul_page_index_commit_of(&store->index, cursor->next, &commit, &segment, error);
     if (status) return status;

@@ -54,6 +54,14 @@ struct aul_disk {
     int (*identity)(void *context, const char *path, u64 *device, u64 *inode);
     int (*self)(void *context, aul_lock_holder *self);
 
+    /* Being told when a file is written to: `wait_change` comes back after a change, a `wake` by
+     * another thread, the time, or for no reason. ESTALE: the file is not at the path any more.
+     * NULL where the system cannot do that: then it has to be looked at again and again. */
+    int (*watch)(void *context, const char *path, void **watch);
+    int (*wait_change)(void *context, void *watch, u64 ns);
+    void (*wake)(void *context, void *watch);
+    void (*unwatch)(void *context, void *watch);
+
     u64 (*now)(void *context);       /* nanoseconds since the Unix epoch */
     u64 (*monotonic)(void *context); /* nanoseconds, never back */
     int (*random)(void *context, void *buffer, size_t bytes);

@@ -14,6 +14,9 @@
 #include <unistd.h>
 
 #if defined(__linux__)
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/random.h>
 #endif
 
@@ -189,6 +192,75 @@ static int posix_identity(void *context, const char *path, u64 *device, u64 *ino
     return 0;
 }
 
+#if defined(__linux__)
+typedef struct {
+    int changes, wakes; /* an inotify instance, an event counter */
+} file_watch;
+
+static void posix_unwatch(void *context, void *opened) {
+    (void)context;
+    file_watch *watch = opened;
+    if (watch->changes >= 0) close(watch->changes);
+    if (watch->wakes >= 0) close(watch->wakes);
+    free(watch);
+}
+
+static int posix_watch(void *context, const char *path, void **out) {
+    file_watch *watch = malloc(sizeof *watch);
+    if (!watch) return ENOMEM;
+    watch->changes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    watch->wakes = watch->changes < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (watch->wakes < 0 ||
+        inotify_add_watch(watch->changes, path,
+                          IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF) < 0) {
+        int failed = errno;
+        posix_unwatch(context, watch);
+        return failed;
+    }
+    *out = watch;
+    return 0;
+}
+
+/* Takes the events that have come. Only what happens to the name, or may have, is more than a
+ * change. */
+static int take_events(int changes) {
+    _Alignas(struct inotify_event) char events[4096];
+    int status = 0;
+    for (;;) {
+        ssize_t bytes = read(changes, events, sizeof events);
+        if (bytes <= 0) return status;
+        for (ssize_t at = 0; at < bytes;) {
+            struct inotify_event event;
+            memcpy(&event, events + at, sizeof event);
+            if (event.mask & ~(u32)IN_MODIFY) status = ESTALE;
+            at += (ssize_t)(sizeof event + event.len);
+        }
+    }
+}
+
+static int posix_wait_change(void *context, void *opened, u64 ns) {
+    (void)context;
+    file_watch *watch = opened;
+    struct pollfd both[2] = {{.fd = watch->changes, .events = POLLIN},
+                             {.fd = watch->wakes, .events = POLLIN}};
+    struct timespec time = {.tv_sec = (time_t)(ns / 1000000000u),
+                            .tv_nsec = (long)(ns % 1000000000u)};
+    u64 wakes;
+    if (ppoll(both, 2, &time, NULL) < 0) return errno == EINTR ? 0 : errno;
+    if (both[1].revents && read(watch->wakes, &wakes, sizeof wakes) < 0 && errno != EAGAIN)
+        return errno;
+    return both[0].revents ? take_events(watch->changes) : 0;
+}
+
+static void posix_wake(void *context, void *opened) {
+    (void)context;
+    const file_watch *watch = opened;
+    u64 one = 1;
+    ssize_t written = write(watch->wakes, &one, sizeof one);
+    (void)written; /* it cannot fail but for a full counter, and then it wakes */
+}
+#endif
+
 static u64 read_clock(clockid_t clock) {
     struct timespec time;
     clock_gettime(clock, &time);
@@ -266,6 +338,12 @@ aul_disk *aul_disk_posix(void) {
         .is_locked = posix_is_locked,
         .identity = posix_identity,
         .self = posix_self,
+#if defined(__linux__)
+        .watch = posix_watch,
+        .wait_change = posix_wait_change,
+        .wake = posix_wake,
+        .unwatch = posix_unwatch,
+#endif
         .now = posix_now,
         .monotonic = posix_monotonic,
         .random = posix_random,

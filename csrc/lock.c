@@ -205,19 +205,18 @@ static int read_block(aul_disk *disk, int file, u8 block[LOCK_BYTES]) {
     return 0;
 }
 
-int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *error) {
+int aul_lock_read(aul_store *store, aul_lock_told *out, aul_error *error) {
     aul_disk *disk = store->disk;
     u64 device, inode;
     u8 block[LOCK_BYTES] = {0};
-    *lsn = 0;
-    *alive = false;
+    memset(out, 0, sizeof *out);
     int failed = disk->identity(disk->context, store->path, &device, &inode);
     if (failed) return aul_fail_os(error, failed, "looking at the volume's directory", store->path);
     pthread_mutex_lock(&registry_lock);
     slot *writer = find(device, inode);
     if (writer) {
         failed = read_block(disk, writer->file, block);
-        *alive = true;
+        out->alive = true;
     } else {
         char path[AUL_PATH_BYTES];
         int file;
@@ -225,7 +224,7 @@ int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *er
         failed = disk->open(disk->context, path, 0, &file);
         if (!failed) {
             failed = read_block(disk, file, block);
-            *alive = disk->is_locked(disk->context, file);
+            out->alive = disk->is_locked(disk->context, file);
             disk->close(disk->context, file);
         } else if (failed == ENOENT) {
             failed = 0; /* copied without it: what the log itself says has to do */
@@ -233,8 +232,22 @@ int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *er
     }
     pthread_mutex_unlock(&registry_lock);
     if (failed) return aul_fail_os(error, failed, "reading the lock file", store->path);
-    if (memcmp(block + 88, store->manifest.volume_id, AUL_ID_BYTES) == 0 &&
-        get64(block + 104) == store->manifest.epoch)
-        *lsn = get64(block + WORD_AT);
+    memcpy(out->volume_id, block + 88, AUL_ID_BYTES);
+    out->epoch = get64(block + 104);
+    out->durable = get64(block + WORD_AT);
     return AUL_OK;
+}
+
+u64 aul_lock_believed(const aul_lock_told *told, const aul_manifest *manifest) {
+    bool ours = memcmp(told->volume_id, manifest->volume_id, AUL_ID_BYTES) == 0 &&
+                told->epoch == manifest->epoch;
+    return ours ? told->durable : 0;
+}
+
+int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *error) {
+    aul_lock_told told;
+    int status = aul_lock_read(store, &told, error);
+    *lsn = aul_lock_believed(&told, &store->manifest);
+    *alive = told.alive;
+    return status;
 }

@@ -143,6 +143,7 @@ void aul_log_fail(aul_store *store, int os_errno) {
         aul_page_cache_drop_above(store->cache, durable);
     }
     pthread_cond_broadcast(&log->written_more);
+    aul_follow_tell(store);
     for (aul_log_waiter *waiter = log->waiting; waiter; waiter = waiter->after)
         pthread_cond_signal(&waiter->wake);
 }
@@ -336,6 +337,7 @@ static int sync_logged(aul_store *store) {
             log->durable_bytes = target_bytes;
             atomic_store(&log->durable, target);
             raise_visible(log, target);
+            aul_follow_tell(store);
         }
     }
     log->syncing = false;

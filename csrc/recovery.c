@@ -154,19 +154,15 @@ static int index_scanned(recovery *r, aul_segment *segment, tail_segment *tail, 
     return AUL_OK;
 }
 
-/* Branch points and names that the manifest does not have yet. Those that it has are passed again
- * in their order, and change nothing. */
-static int note_control(recovery *r, aul_error *error) {
-    aul_scan *scan = &r->scan;
-    aul_manifest *manifest = &r->store->manifest;
+int aul_recover_note(aul_store *store, const aul_scan *scan, aul_error *error) {
+    aul_manifest *manifest = &store->manifest;
     aul_change change;
     aul_branch branch;
     aul_restore_point point;
     int status = AUL_OK;
     if (scan->batch.kind != AUL_BATCH_CONTROL) return AUL_OK;
     if (aul_record_parse(scan->payload + scan->records_at,
-                         scan->frame.payload_bytes - scan->records_at, r->store->page_size,
-                         &change))
+                         scan->frame.payload_bytes - scan->records_at, store->page_size, &change))
         return AUL_OK;
     if (change.kind == AUL_BRANCH_POINT &&
         aul_branch_decode(change.data, change.data_bytes, &branch) == AUL_OK &&
@@ -195,16 +191,14 @@ static tail_segment *add_tail(recovery *r, aul_segment *segment) {
     return tail;
 }
 
-/* The batch that the sealed segments before the last one leave open, as a scan to go on from;
- * such a batch begins with the first frame of a segment. carrier->in_batch says whether there is
- * one. A sealed segment in which no batch ends has frames of one that goes on: where none is found
- * to begin, the damaged frame is there, and not in the segment that cannot be gone on with. */
-static int find_open_batch(recovery *r, aul_scan *carrier, aul_error *error) {
-    aul_store *store = r->store;
+/* Such a batch begins with the first frame of a segment. A sealed segment in which no batch ends
+ * has frames of one that goes on: where none is found to begin, the damaged frame is there, and not
+ * in the segment that cannot be gone on with. */
+int aul_recover_open_batch(aul_store *store, size_t at, aul_scan *carrier, aul_error *error) {
     aul_segment_list *list = store->index.list;
     const aul_segment *damaged = NULL;
     *carrier = (aul_scan){.disk = store->disk};
-    for (size_t i = list->count - 1; i-- > 0 && !carrier->in_batch;) {
+    for (size_t i = at; i-- > 0 && !carrier->in_batch;) {
         aul_segment *before = list->items[i];
         if (before->summary.last_commit >= before->first_lsn) break; /* a batch ends in it */
         int file;
@@ -236,7 +230,8 @@ static int open_segment_scan(recovery *r, aul_segment *segment, int file, u64 en
     aul_scan before = r->scan;
     bool had = r->scanning;
     int status = AUL_OK;
-    if (!had && r->batch_may_be_open) status = find_open_batch(r, &before, error);
+    if (!had && r->batch_may_be_open)
+        status = aul_recover_open_batch(r->store, r->store->index.list->count - 1, &before, error);
     if (!had && !r->batch_may_be_open) before.in_batch = false;
     r->scanning = false;
     if (!status)
@@ -270,7 +265,7 @@ static int scan_segment(recovery *r, aul_segment *segment, u64 bound, aul_error 
     while (!(status = aul_scan_next(&r->scan, error)) && r->scan.frame.first_lsn <= limit) {
         status = index_scanned(r, segment, tail, error);
         indexed = status == AUL_OK;
-        if (!status) status = note_control(r, error);
+        if (!status) status = aul_recover_note(store, &r->scan, error);
         if (status) break;
     }
     /* A frame that cannot be indexed is none: the log ends before it. */
@@ -443,25 +438,24 @@ static int judge(recovery *r, const aul_segment *segment, u64 offset, bool look_
     return AUL_OK;
 }
 
-/* The segment that follows by name and header, or NULL when there is none. */
-static int find_next(recovery *r, const aul_segment *last, aul_segment **next, aul_error *error) {
-    aul_store *store = r->store;
+int aul_recover_next(aul_store *store, const aul_segment *last, u64 first_lsn, aul_segment **next,
+                     aul_error *error) {
     u8 block[AUL_BLOCK];
     *next = NULL;
     aul_segment *candidate = aul_segment_new(store->disk);
     if (!candidate) return aul_fail(error, AUL_NO_MEMORY, "no memory for a log segment");
-    candidate->first_lsn = r->next_lsn;
+    candidate->first_lsn = first_lsn;
     candidate->epoch = last->epoch;
     aul_segment_set_name(candidate);
     int status = AUL_END;
-    if (has_name(r, candidate->name) && strcmp(candidate->name, last->name) != 0) {
+    if (strcmp(candidate->name, last->name) != 0) {
         aul_error failure = {0};
         status = aul_files_read(&store->files, candidate, block, AUL_BLOCK, 0, &failure);
         if (!status) status = aul_segment_decode_header(block, candidate, &failure);
         if (is_directory(status, &failure)) status = AUL_END;
         if (status && error) *error = failure;
         if (!status && (memcmp(candidate->previous_id, last->id, AUL_ID_BYTES) != 0 ||
-                        candidate->first_lsn != r->next_lsn || candidate->epoch != last->epoch ||
+                        candidate->first_lsn != first_lsn || candidate->epoch != last->epoch ||
                         candidate->page_size != store->page_size ||
                         memcmp(candidate->volume_id, store->manifest.volume_id, AUL_ID_BYTES) != 0))
             status = AUL_CORRUPT;
@@ -473,6 +467,14 @@ static int find_next(recovery *r, const aul_segment *last, aul_segment **next, a
     aul_files_forget(&store->files, candidate);
     aul_segment_free(store->disk, candidate);
     return status == AUL_END || status == AUL_CORRUPT ? AUL_OK : status;
+}
+
+static int find_next(recovery *r, const aul_segment *last, aul_segment **next, aul_error *error) {
+    aul_segment named = {.first_lsn = r->next_lsn, .epoch = last->epoch};
+    aul_segment_set_name(&named);
+    *next = NULL;
+    return has_name(r, named.name) ? aul_recover_next(r->store, last, r->next_lsn, next, error)
+                                   : AUL_OK;
 }
 
 /* Reads a segment that an earlier recovery bounded: all of it was durable. */
@@ -601,7 +603,7 @@ static void cut_index(recovery *r, u64 lsn) {
         tail_segment *tail = &r->tail[i];
         aul_segment *segment = tail->segment;
         atomic_store(&segment->last_lsn, tail->last_lsn);
-        segment->bounded = true;
+        segment->bounded |= !r->store->read_only; /* a reader may go on in it, when it has grown */
         segment->written = segment->filled = segment->synced = tail->frames_end;
         segment->summary.log_end = tail->frames_end;
         segment->summary.last_lsn = tail->last_lsn;

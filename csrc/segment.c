@@ -10,6 +10,7 @@
 static const char MAGIC[8] = "AULSEGMT";
 
 #define COPY_AT 2048
+#define TAIL_READ_BYTES (4u << 10)
 
 aul_segment *aul_segment_new(aul_disk *disk) {
     aul_segment *segment = aul_alloc_zero(disk, sizeof *segment);
@@ -92,6 +93,7 @@ int aul_scan_open(aul_scan *scan, aul_disk *disk, const aul_segment *segment, in
     aul_scan fresh = {.disk = disk,
                       .segment = segment,
                       .file = file,
+                      .read_bytes = AUL_SCAN_BYTES,
                       .end = end,
                       .offset = AUL_BLOCK,
                       .next_lsn = segment->first_lsn,
@@ -114,6 +116,11 @@ void aul_scan_close(aul_scan *scan) {
     scan->buffer = NULL;
 }
 
+void aul_scan_look_again(aul_scan *scan) {
+    scan->buffered = 0;
+    scan->read_bytes = TAIL_READ_BYTES;
+}
+
 void aul_scan_seek(aul_scan *scan, u64 offset, u64 lsn) {
     scan->offset = offset;
     scan->next_lsn = lsn;
@@ -128,7 +135,9 @@ static int fetch(aul_scan *scan, u64 offset, size_t bytes, const u8 **at, size_t
     *at = NULL;
     *have = 0;
     if (offset < scan->buffer_offset || offset + bytes > buffer_end) {
-        size_t want = (size_t)aul_min(AUL_SCAN_BYTES, scan->end > offset ? scan->end - offset : 0);
+        size_t want = (size_t)aul_min(aul_max(bytes, scan->read_bytes),
+                                      scan->end > offset ? scan->end - offset : 0);
+        scan->read_bytes = (size_t)aul_min(2 * scan->read_bytes, AUL_SCAN_BYTES);
         int status =
             aul_disk_read(scan->disk, scan->file, scan->buffer, want, offset, &scan->buffered);
         if (status) return aul_fail_os(error, status, "reading the log", scan->segment->name);

@@ -108,7 +108,8 @@ typedef struct {
     u8 *buffer;
     u64 buffer_offset;
     size_t buffered;
-    u64 end; /* no frame passes it */
+    size_t read_bytes; /* at the next read, and twice as many at each one after it */
+    u64 end;           /* no frame passes it */
     u64 offset, next_lsn;
     u64 durable_before; /* the highest seen */
     /* the frame last read */
@@ -144,6 +145,9 @@ int aul_scan_find_evidence(aul_scan *scan, u64 lsn, bool *found, u64 *used_end, 
  * another stand-in id (frame.h) than the segment has. Then *found, and *id is that id. */
 int aul_scan_find_anchor(aul_scan *scan, u64 *offset, u8 id[AUL_ID_BYTES], bool *found,
                          aul_error *error);
+/* Forgets what was read ahead, of which the writer may have changed all behind scan->offset, and
+ * reads little at first: the end is near. */
+void aul_scan_look_again(aul_scan *scan);
 void aul_scan_close(aul_scan *scan);
 
 #endif

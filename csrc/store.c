@@ -324,6 +324,7 @@ static void describe(aul_store *store) {
 static void tear_down(aul_store *store) {
     aul_disk *disk = store->disk;
     aul_keeper_stop(store);
+    aul_follow_destroy(store);
     if (store->files.disk) aul_files_destroy(&store->files);
     if (store->index.list) aul_page_index_destroy(&store->index);
     aul_lock_drop(store);
@@ -348,12 +349,14 @@ int aul_open_on(const aul_disk *disk, const char *path, const aul_options *optio
     if (!status) status = new_store(disk, path, options, &store, error);
     if (status) return status;
     u64 started = store->disk->monotonic(store->disk->context);
-    if (aul_log_init(store) || aul_files_init(&store->files, store->disk, store->log_path) ||
+    if (aul_log_init(store) || aul_follow_init(store) ||
+        aul_files_init(&store->files, store->disk, store->log_path) ||
         aul_page_index_init(&store->index, store->disk, &store->files))
         status = aul_fail(error, AUL_NO_MEMORY, "no memory for a volume");
     if (!status) status = find_volume(store, options, error);
     if (!status) status = take_geometry(store, options, error);
     if (!status) status = aul_recover(store, error);
+    if (!status && store->read_only) aul_follow_begin(store);
     if (!status && !store->read_only && options->retention_ns &&
         options->retention_ns != store->manifest.retention_ns) {
         store->manifest.retention_ns = options->retention_ns;
@@ -428,6 +431,7 @@ static int close_store(aul_store *store, bool cleanly, aul_error *error) {
     pthread_mutex_lock(&store->log.lock);
     pthread_cond_broadcast(&store->log.writer_free);
     pthread_mutex_unlock(&store->log.lock);
+    aul_follow_tell_all(store);
     pthread_mutex_lock(&store->life_lock);
     while (atomic_load(&store->calls)) pthread_cond_wait(&store->life_changed, &store->life_lock);
     pthread_mutex_unlock(&store->life_lock);

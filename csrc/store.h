@@ -8,8 +8,10 @@
  *   rewind.c    runs, and going from one to another             restore_point.c   names for LSNs
  *   cursor.c    looking at the log                              verify.c     checking every byte
  *   delta.c     what lies between two moments
+ *   follow.c    moving on behind a writer, waiting for commits
  *
  * Locks, in the order in which they may be taken while another is held:
+ *   follow.lock     a read-only store moves on
  *   the writer's place (log.writer), a baton that a transaction holds from its first look at the
  *   newest state until it is logged log.lock        what is logged, written and durable
  *   index.lock      see page_index.h a cache shard's lock, the file table's lock
@@ -127,6 +129,25 @@ typedef struct {
     _Atomic u64 shown_run; /* its run: a cached page that is right in it needs no path */
     _Atomic u64 newest_run;
 } aul_past;
+/* How far a read-only store has come behind its writer; and who waits for commits. */
+typedef struct {
+    pthread_mutex_t lock; /* of who moves on; guards what follows, over I/O too */
+    size_t at;            /* segments of the list that are read, the last perhaps in part */
+    u64 next_lsn;         /* the first that is not in the index */
+    u64 reached;          /* the last commit that is */
+    aul_scan scan;        /* of the last segment, behind what is in the index */
+    bool scanning;
+    aul_scan carried; /* the batch that the segment before it ended in: in_batch */
+    size_t at_looked; /* `at` when the manifest was last read, and when that was */
+    u64 looked_ns;
+
+    /* Under log.lock. */
+    pthread_cond_t moved; /* the durable LSN has risen, or all are to look */
+    u32 waiting;          /* for that */
+    u32 wakes;            /* how often all were told to look */
+    bool watching;        /* one of them watches the lock file for the others */
+    void *watch;          /* disk.h; changed by who watches */
+} aul_follow;
 
 #define AUL_STATE_OPEN 0
 #define AUL_STATE_CLOSING 1
@@ -146,7 +167,7 @@ struct aul_store {
     u32 page_size, record_seed;
     u64 pages_max;
     aul_manifest manifest; /* its segments have moved to the index */
-    u64 epoch;
+    _Atomic u64 epoch;
     aul_store_info info;
 
     aul_files files;
@@ -157,6 +178,7 @@ struct aul_store {
 
     aul_log log;
     aul_keeper keeper;
+    aul_follow follow;
 
     void *lock_slot; /* lock.c */
 
@@ -189,6 +211,15 @@ int aul_lock_publish(aul_store *store, aul_error *error);
  * seeing what they saw, or, of half a word, what the manifest says, until a later one is told:
  * nothing that was promised depends on it. */
 void aul_lock_tell_durable(aul_store *store, u64 lsn);
+/* What the lock file says, and whether a writer is alive. Zeros where there is none. */
+typedef struct {
+    u8 volume_id[AUL_ID_BYTES];
+    u64 epoch, durable;
+    bool alive;
+} aul_lock_told;
+int aul_lock_read(aul_store *store, aul_lock_told *out, aul_error *error);
+/* The durable LSN told, where volume and epoch are the manifest's; else 0. */
+u64 aul_lock_believed(const aul_lock_told *told, const aul_manifest *manifest);
 /* The durable LSN that the writer, or the last one, has told; 0 when there is none. */
 int aul_lock_read_durable(aul_store *store, u64 *lsn, bool *alive, aul_error *error);
 
@@ -233,8 +264,28 @@ int aul_cond_init(pthread_cond_t *condition);
 
 /* recovery.c */
 int aul_recover(aul_store *store, aul_error *error);
+/* Keeps what a control batch says, whose frame the scan has just read. */
+int aul_recover_note(aul_store *store, const aul_scan *scan, aul_error *error);
+/* The batch that the segments before number `at` of the list, sealed ones, leave open, as a scan to
+ * go on from: carrier->in_batch says whether there is one. */
+int aul_recover_open_batch(aul_store *store, size_t at, aul_scan *carrier, aul_error *error);
+/* The segment that follows `last` by name and header and begins with first_lsn, for
+ * aul_page_index_append; NULL when there is none. */
+int aul_recover_next(aul_store *store, const aul_segment *last, u64 first_lsn, aul_segment **next,
+                     aul_error *error);
 /* Raises the epoch and makes the first segment of this session; the writer's place is taken. */
 int aul_start_epoch(aul_store *store, aul_error *error);
+
+/* follow.c: a store that is opened read-only shows what opening found and moves on from there. */
+int aul_follow_init(aul_store *store);
+void aul_follow_begin(aul_store *store);
+void aul_follow_destroy(aul_store *store);
+/* Has everybody who waits look again. */
+void aul_follow_tell_all(aul_store *store);
+/* Tells those who wait that the durable LSN has risen, or never will. Called with log.lock held. */
+static inline void aul_follow_tell(aul_store *store) {
+    if (AUL_UNLIKELY(store->follow.waiting)) pthread_cond_broadcast(&store->follow.moved);
+}
 
 /* keeper.c */
 int aul_keeper_start(aul_store *store);

@@ -35,7 +35,7 @@ LAYERS = (
     ("cli",),
     ("__init__",),
     ("volume", "transaction", "view"),
-    ("committer",),
+    ("committer", "follower"),
     ("_core",),
     ("_native",),
     ("moment",),

@@ -32,6 +32,7 @@ from aurolog.errors import (
     TransactionError,
     VolumeLockedError,
 )
+from aurolog.follower import Follower
 from aurolog.moment import When
 from aurolog.transaction import Transaction
 from aurolog.values import (
@@ -63,6 +64,7 @@ __all__ = [
     "ConflictError",
     "CorruptionError",
     "DiskFullError",
+    "Follower",
     "FormatError",
     "InputError",
     "InternalError",

@@ -25,6 +25,7 @@ from aurolog.changes import Buffer, WritableBuffer
 from aurolog.clock import time_of
 from aurolog.values import (
     Batch,
+    Commit,
     Problem,
     Record,
     Recovery,
@@ -66,6 +67,7 @@ _read, _commit_changes, _pin_page = lib.aul_read, lib.aul_commit_changes, lib.au
 
 _new = ffi.new
 _ERROR = ffi.typeof("aul_error *")
+_BATCH, _RECORD = ffi.typeof("aul_batch_info *"), ffi.typeof("aul_record_info *")
 _NUMBER, _BYTES = ffi.typeof("uint64_t *"), ffi.typeof("const uint8_t **")
 
 #: Makes a place where C notes how a commit went, readable whatever interrupts the call.
@@ -756,6 +758,32 @@ class Store:
             raise_error(status, error, self.path)
         return _batches(_held(cell[0], cell), self.path)
 
+    # Following
+
+    def refresh(self) -> int:
+        """Moves a read-only handle on to the newest durable LSN; returns the durable LSN."""
+        error = _new(_ERROR)
+        number = _new(_NUMBER)
+        status = _BUSY
+        while status == _BUSY:
+            status = lib.aul_refresh(self.handle, WAIT_MS, number, error)
+        if status:
+            raise_error(status, error, self.path)
+        return int(number[0])
+
+    def wait_above(self, lsn: int, wait_ms: int) -> bool:
+        """Waits until the durable LSN is above ``lsn``: whether it is, ``wait_ms`` later at the
+        latest."""
+        error = _new(_ERROR)
+        status = lib.aul_follow_wait(self.handle, lsn, wait_ms, _new(_NUMBER), error)
+        if status not in (_OK, _PENDING):
+            raise_error(status, error, self.path)
+        return bool(status == _OK)
+
+    def wake(self) -> None:
+        """Has everybody come back who is in ``wait_above``."""
+        lib.aul_follow_wake(self.handle)
+
     def verify(self, progress: Callable[[int, int], object] | None) -> VerifyReport:
         """Checks every byte, a segment at a time."""
         error = _new(_ERROR)
@@ -1049,6 +1077,82 @@ def _pages_of(diff: Any, path: str) -> Iterator[int]:
         yield from ffi.unpack(pages, count[0])
     if status != _END:
         raise_error(status, error, path)
+
+
+_CONTROL_KINDS = {
+    lib.AUL_RESTORE_POINT: "restore-point",
+    lib.AUL_DELETE_RESTORE_POINT: "delete-restore-point",
+    lib.AUL_CLEAN_CLOSE: "clean-close",
+}
+#: of branch points, by the number at byte 32 of their record
+_BRANCH_KINDS = {1: "rewind", 2: "cut"}
+
+
+class Tail:
+    """The durable commits behind an LSN, in the order of the log, those to come too.
+
+    One thread's at a time. An interrupt loses no commit that was not returned.
+    """
+
+    __slots__ = ("_cursor", "_store", "lsn")
+
+    def __init__(self, store: Store, after: int) -> None:
+        self._store = store
+        #: of the commit last returned
+        self.lsn = after
+        self._cursor: Any = self._open()
+
+    def _open(self) -> Any:
+        error = _new(_ERROR)
+        cell = _cell(_CURSOR)
+        status = lib.aul_cursor_follow(self._store.handle, self.lsn, cell, error)
+        if status:
+            raise_error(status, error, self._store.path)
+        return _held(cell[0], cell)
+
+    def next(self) -> Commit | None:
+        """The next commit that is durable; ``None``: there is no more for now."""
+        # Whatever interrupts what follows, the next call begins again behind `lsn`.
+        cursor, self._cursor = self._cursor or self._open(), None
+        error = _new(_ERROR)
+        batch = _new(_BATCH)
+        status = lib.aul_cursor_batch(cursor, batch, error)
+        if status == _END:
+            self._cursor = cursor
+            return None
+        if status:
+            raise_error(status, error, self._store.path)
+        kind, pages = self._changes(cursor, batch)
+        commit = Commit(
+            lsn=batch.lsn,
+            time=time_of(batch.time_ns),
+            kind=kind,
+            note=bytes(ffi.buffer(batch.note, batch.note_bytes)).decode("utf-8", "replace"),
+            pages=pages,
+            page_space=batch.end_pages,
+        )
+        self._cursor, self.lsn = cursor, commit.lsn
+        return commit
+
+    def _changes(self, cursor: Any, batch: Any) -> tuple[str, array[int]]:
+        """What kind of commit it is, and the pages that it changed."""
+        error = _new(_ERROR)
+        record = _new(_RECORD)
+        kind, pages, end = "pages", set(), None
+        while (status := lib.aul_cursor_record(cursor, record, error)) == _OK:
+            if record.kind == lib.AUL_BRANCH_POINT:
+                kind = _BRANCH_KINDS[int(record.data[32])]
+            elif batch.kind == lib.AUL_BATCH_CONTROL:
+                kind = _CONTROL_KINDS[record.kind]
+            elif record.kind != lib.AUL_TRUNCATE:
+                pages.add(record.page)
+            elif end is None or record.page < end:
+                end = record.page
+        if status != _END:
+            raise_error(status, error, self._store.path)
+        if end is not None:
+            pages.update(range(end, self._store.open_view(batch.first_lsn - 1).end_pages))
+        return kind, array("Q", sorted(pages))
 
 
 def crc32c(data: Sequence[int] | bytes, crc: int = 0) -> int:

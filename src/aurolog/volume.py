@@ -19,6 +19,7 @@ from aurolog.changes import as_integer
 from aurolog.clock import checked_time, nanoseconds_of, time_of
 from aurolog.committer import Committer
 from aurolog.errors import AurologError, InputError, MomentError
+from aurolog.follower import Follower
 from aurolog.moment import When
 from aurolog.transaction import Here, Transaction
 from aurolog.values import Batch, Recovery, RestorePoint, Rewind, Run, Stats, VerifyReport, Version
@@ -72,6 +73,7 @@ class Volume(_core.Pages):
         "_closed",
         "_committer",
         "_durability",
+        "_followers",
         "_generation",
         "_here",
         "_level",
@@ -99,6 +101,7 @@ class Volume(_core.Pages):
         self._level = _durability(durability)
         self._generation = _core.fork_generation
         self._closed = False
+        self._followers: weakref.WeakSet[Follower] = weakref.WeakSet()
         _unclosed.add(self)
 
     @property
@@ -291,6 +294,29 @@ class Volume(_core.Pages):
         after = None if b is None else self._store.open_view(self._lsn(b))
         return self._store.diff(self._store.open_view(self._lsn(a)), after)
 
+    # Following
+
+    def refresh(self) -> int:
+        """Moves a read-only volume on to the newest durable LSN; returns the durable LSN.
+
+        What a writer itself shows is always the newest.
+        """
+        return self._store.refresh()
+
+    def follow(self, since: When | None = None, *, timeout: float | None = None) -> Follower:
+        """An iterator over the commits after the moment ``since``, or after the visible LSN of now,
+        that waits for those to come; ``async for`` takes it, too.
+
+        It gives each durable commit once, in the order of the log, and refreshes a read-only volume
+        as it goes. It ends when ``timeout`` seconds pass without a commit, or with ``close``.
+        """
+        if since is not None:
+            self._store.refresh()
+        after = self.visible_lsn if since is None else self._lsn(since)
+        follower = Follower(self._store, after, timeout)
+        self._followers.add(follower)
+        return follower
+
     # Looking after it
 
     def log(self, first: SupportsIndex = 1, last: SupportsIndex | None = None) -> Iterator[Batch]:
@@ -326,6 +352,8 @@ class Volume(_core.Pages):
         try:
             if self._generation == _core.fork_generation:  # its thread is not in a forked child
                 self._committer.close()
+                for follower in list(self._followers):
+                    follower.volume_closes()
         finally:
             self._store.close()
 
@@ -379,7 +407,8 @@ def open(
 
     ``page_size``: bytes, a power of two from 512 to 65,536; ``None`` means 4,096 when created and
     whatever it is when it exists. ``create``: make it when there is none. ``read_only``: beside a
-    writer or without one, up to the durable LSN of this moment. ``durability``: what transactions
+    writer or without one, up to the durable LSN of this moment, and on by ``refresh`` and
+    ``follow``. ``durability``: what transactions
     wait for, ``"sync"`` (survives a power cut) or ``"os"`` (survives the process). ``cache_bytes``:
     bound of the page cache; below 16 pages it is 16 pages. ``retention``: how long the past must
     stay readable; recorded. ``clock``: nanoseconds since the Unix epoch, called once a commit.

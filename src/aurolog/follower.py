@@ -1,0 +1,276 @@
+"""Following a volume: its commits, one by one, as they become durable.
+
+A follower is an iterator and an async iterator. The waiting is done in C: iterated in a thread it
+waits there, in slices that let signals in; iterated in an event loop, a thread of the follower's
+waits and tells the loop once for all commits that it found. The thread runs ahead of the loop by a
+bounded number of commits and then waits for it, so a slow consumer costs no memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from aurolog import _core
+from aurolog.errors import ClosedError, InputError
+
+if TYPE_CHECKING:
+    import asyncio  # at run time only for those who use it: it takes long to import
+    from types import TracebackType
+
+    from aurolog.values import Commit
+
+__all__ = ["Follower"]
+
+AHEAD_COMMITS_MAX = 256
+AHEAD_PAGES_MAX = 1 << 20
+
+
+def _seconds(timeout: float | None) -> float:
+    """A timeout as a number; none is an endless one."""
+    if timeout is None:
+        return math.inf
+    try:
+        seconds = float(timeout)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not seconds >= 0:
+        raise InputError(f"timeout is a number of seconds from 0 on, not {timeout!r:.60}")
+    return seconds
+
+
+class _Source:
+    """Where the commits come from. Knows neither the follower nor the volume."""
+
+    def __init__(self, store: _core.Store, after: int, seconds: float) -> None:
+        self._store = store
+        self._seconds = seconds
+        self.tail = _core.Tail(store, after)
+        self.closing = False
+
+    def close(self) -> None:
+        """Whoever waits comes back."""
+        self.closing = True
+        self._store.wake()
+
+    def check_open(self) -> None:
+        """Raises when the volume is closed, or the parent process's."""
+        self._store.check_open(for_writing=False)
+
+    def wait(self) -> Commit | None:
+        """The next commit, waited for; ``None``: there is none in time, or it is closed."""
+        end = time.monotonic() + self._seconds
+        while not self.closing:
+            durable = self._store.durable_lsn  # before the look: what comes after it is waited for
+            commit = self.tail.next()
+            if commit is not None:
+                return commit
+            left = max(0.0, min((end - time.monotonic()) * 1000, _core.WAIT_MS))
+            if not self._store.wait_above(durable, math.ceil(left)) and time.monotonic() >= end:
+                return None
+        return None
+
+
+class _Worker:
+    """The thread that waits for event loops, and what it has found for them."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+        self.changed = threading.Condition(threading.RLock())
+        self.found: deque[Commit] = deque()
+        self.found_pages = 0
+        self.waiters: list[asyncio.Future[None]] = []
+        self.over = False
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while self._wait_for_room() and (commit := self._source.wait()) is not None:
+                more: Commit | None = commit
+                while more is not None:
+                    self._keep(more)
+                    more = self._source.tail.next() if self._has_room() else None
+                self._tell()
+        except BaseException as error:  # noqa: BLE001 - it is raised where a commit is awaited
+            self.error = error
+        with self.changed:
+            self.over = True
+        self._tell()
+
+    def _has_room(self) -> bool:
+        return len(self.found) < AHEAD_COMMITS_MAX and self.found_pages < AHEAD_PAGES_MAX
+
+    def _wait_for_room(self) -> bool:
+        with self.changed:
+            while not self._has_room() and not self._source.closing:
+                self.changed.wait()
+        return not self._source.closing
+
+    def _keep(self, commit: Commit) -> None:
+        with self.changed:
+            self.found.append(commit)
+            self.found_pages += len(commit.pages)
+
+    def take(self) -> Commit | None:
+        """The next commit that was found."""
+        with self.changed:
+            if not self.found:
+                return None
+            commit = self.found.popleft()
+            self.found_pages -= len(commit.pages)
+            self.changed.notify_all()
+            return commit
+
+    def _tell(self) -> None:
+        """Wakes whoever waits, each loop once."""
+        with self.changed:
+            waiters, self.waiters = self.waiters, []
+        by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        for waiter in waiters:
+            by_loop.setdefault(waiter.get_loop(), []).append(waiter)
+        for loop, told in by_loop.items():
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+                loop.call_soon_threadsafe(_set, told)
+
+
+def _set(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+
+
+class Follower:
+    """The commits of a volume as they become durable, made by ``Volume.follow``.
+
+    Iterate it with ``for`` or with ``async for``, not with both. It gives each commit once, in the
+    order of the log, never one that is not durable. ``close``, which any thread may call, ends it;
+    so does the end of a ``with`` block, or of its last reference.
+    """
+
+    __slots__ = ("__weakref__", "_generation", "_lsn", "_over", "_source", "_turn", "_worker")
+
+    def __init__(self, store: _core.Store, after: int, timeout: float | None) -> None:
+        self._source = _Source(store, after, _seconds(timeout))
+        self._generation = _core.fork_generation
+        self._lsn = after
+        self._turn = threading.Lock()
+        self._over = False
+        self._worker: _Worker | None = None
+
+    @property
+    def lsn(self) -> int:
+        """The LSN of the last commit given, or where it began: ``since`` for one that goes on."""
+        return self._lsn
+
+    # In a thread
+
+    def __iter__(self) -> Follower:
+        return self
+
+    def __next__(self) -> Commit:
+        if not self._turn.acquire(blocking=False):
+            raise InputError("the follower is in use: give each thread or task one of its own")
+        try:
+            if self._worker is not None:
+                raise InputError("the follower is iterated with async for: make another one")
+            commit = None if self._over else self._source.wait()
+            if commit is None:
+                self._over = True
+                raise StopIteration
+            self._lsn = commit.lsn
+            return commit
+        finally:
+            self._turn.release()
+
+    # In an event loop
+
+    def __aiter__(self) -> Follower:
+        return self
+
+    async def __anext__(self) -> Commit:
+        from asyncio import get_running_loop  # noqa: PLC0415 - see above
+
+        worker = self._begin()
+        while not self._over:
+            with worker.changed:
+                over = worker.over  # before the look: then there is no more
+                commit = worker.take()
+                waiter = get_running_loop().create_future()
+                if commit is None and not over:
+                    worker.waiters.append(waiter)
+            if commit is not None:
+                self._lsn = commit.lsn
+                return commit
+            if not over:
+                await waiter
+                continue
+            self._over = True
+            if worker.error is not None:
+                raise worker.error
+        raise StopAsyncIteration
+
+    def _begin(self) -> _Worker:
+        """The thread that waits for the loop."""
+        if self._generation != _core.fork_generation:  # it is not in a forked child
+            self._source.check_open()
+        if self._worker is None:
+            if not self._turn.acquire(blocking=False):
+                raise InputError("the follower is iterated by a thread: make another one")
+            try:
+                worker = _Worker(self._source)
+                # A daemon: it keeps nothing but the store, and ends with its source.
+                threading.Thread(target=worker.run, name="aurolog follower", daemon=True).start()
+                self._worker = worker
+            finally:
+                self._turn.release()
+        return self._worker
+
+    # Ending
+
+    def close(self) -> None:
+        """Ends the iteration, here and wherever it waits. Harmless a second time."""
+        self._over = True
+        if self._generation == _core.fork_generation:
+            self._end()
+
+    def volume_closes(self) -> None:
+        """The volume is being closed: an iteration that goes on gets ``ClosedError``."""
+        worker = self._worker
+        if worker is not None and not worker.over:
+            worker.error = worker.error or ClosedError("the volume has been closed")
+            self._end()
+
+    def _end(self) -> None:
+        self._source.close()
+        worker = self._worker
+        if worker is not None:
+            with worker.changed:
+                worker.changed.notify_all()
+
+    def __del__(self) -> None:
+        if getattr(self, "_worker", None) is not None:
+            self.close()
+
+    def __enter__(self) -> Follower:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Follower:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<aurolog.Follower at LSN {self._lsn}{', closed' if self._over else ''}>"
