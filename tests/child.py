@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from support import counter, perform, program
+from support import Replay, assert_same, counter, perform, program
 
 import aurolog
 
@@ -589,6 +589,147 @@ def audited(path: str) -> None:
             break
     db.close()
     say("closed")
+
+
+def follow(path: str, seed: str) -> None:
+    """Follows the volume from its beginning, whatever its writers do to it, and says `c LSN KIND
+    NUMBER` for each commit, NUMBER being how many of the seeded program's transactions it then
+    holds. Every eighth state is compared whole. Ends after the commit with the note `end`.
+    """
+    db = aurolog.open(path, read_only=True)
+    replay = Replay(seed, db.page_size)
+    held: list[tuple[aurolog.View, int]] = []
+    say("open", db.visible_lsn)
+    for commit in db.follow(0):
+        assert commit.lsn <= db.durable_lsn == db.visible_lsn
+        view = db.at(commit.lsn)
+        number = counter(view)
+        assert commit.page_space == len(view)
+        say("c", commit.lsn, commit.kind, number)
+        if commit.note == "end":
+            break
+        assert (commit.kind == "pages") == (0 in commit.pages)
+        if number % 8 == 7:
+            assert_same(view, replay.after(number))
+            held.append((view, number))
+    for view, number in held:
+        assert_same(view, replay.after(number))
+    assert db.verify().ok
+    say("same", len(held))
+
+
+def follow_later(path: str) -> None:
+    """Follows 1,000 commits in an event loop that looks at one and then at none until it is told
+    to; says how much the follower then held, and the LSNs that it gives.
+    """
+
+    async def main() -> None:
+        with aurolog.open(path, read_only=True) as db:
+            async with db.follow(0) as follower:
+                first = await anext(follower)
+                say("first", first.lsn)
+                await asyncio.to_thread(sys.stdin.readline)
+                lsns = [first.lsn]
+                async for commit in follower:
+                    lsns.append(commit.lsn)
+                    if len(lsns) == 1000:
+                        break
+                say("lsns", *lsns)
+
+    asyncio.run(main())
+
+
+def write_small(path: str, durability: str, first: str) -> None:
+    """Commits one page at a time, numbers from `first` on, until it is killed: the LSN of each."""
+    db = aurolog.open(path, durability=durability)
+    number = int(first)
+    while True:
+        with db.transaction() as tx:
+            tx.write(number % 16, 0, number.to_bytes(8, "little"))
+        say(tx.lsn)
+        number += 1
+
+
+def few_files_to_follow(path: str) -> None:
+    """Follows with one file descriptor left, which is not enough to be told of changes: says each
+    commit's LSN, five of them.
+    """
+    db = aurolog.open(path, read_only=True)
+    db.refresh()
+    follower = db.follow()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, limit[1]))
+    taken = []
+    with contextlib.suppress(OSError):
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    os.close(taken.pop())
+    say("ready")
+    for _ in range(5):
+        say(next(follower).lsn)
+    db.close()
+
+
+def fork_while_following(path: str) -> None:
+    """Forks with followers open, in a thread and in an event loop; says what the child gets, and
+    whether the parent goes on.
+    """
+    warnings.simplefilter("ignore", DeprecationWarning)
+    db = aurolog.open(path, read_only=True)
+    db.refresh()
+    follower, awaited = db.follow(), db.follow()
+
+    async def main() -> None:
+        task = asyncio.ensure_future(anext(awaited))
+        await asyncio.sleep(0)
+        pid = os.fork()
+        if pid == 0:
+            say(
+                "child",
+                name_of(lambda: next(follower)),
+                name_of(lambda: awaited.__anext__().send(None)),
+                name_of(db.refresh),
+            )
+            follower.close()
+            awaited.close()
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)  # noqa: ASYNC222 - nothing else goes on
+        say("status", status)
+        sys.stdin.readline()
+        say("parent", (await task).lsn, next(follower).lsn)
+
+    asyncio.run(main())
+    db.close()
+
+
+def failing_follower(path: str) -> None:
+    """Follows a writer's volume in a thread; when every sync fails, says what that is told."""
+    db = aurolog.open(path)
+    _small_commit(db)
+    follower = db.follow()
+    told: list[str] = []
+    thread = threading.Thread(target=lambda: told.append(name_of(lambda: next(follower))))
+    thread.start()
+    say("ready")
+    sys.stdin.readline()
+    say(name_of(lambda: _small_commit(db)))
+    thread.join()
+    say(*told)
+    with contextlib.suppress(aurolog.AurologError):
+        db.close()
+
+
+def follow_until_interrupted(path: str) -> None:
+    """Waits for a commit that does not come, says when it is interrupted, and waits on."""
+    db = aurolog.open(path, read_only=True)
+    follower = db.follow()
+    try:
+        say("ready")
+        next(follower)
+    except KeyboardInterrupt:
+        say("interrupted")
+    say(next(follower).lsn)
+    db.close()
 
 
 def inherited_files(path: str) -> None:

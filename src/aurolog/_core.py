@@ -9,6 +9,7 @@ milliseconds, so that Ctrl-C is served in between.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import operator
 import os
@@ -1069,56 +1070,46 @@ def _batches(cursor: Any, path: str) -> Iterator[Batch]:
         raise_error(status, error, path)
 
 
-def _pages_of(diff: Any, path: str) -> Iterator[int]:
-    error = _new(_ERROR)
-    pages = ffi.new("uint64_t[]", DIFF_PAGES)
-    count = ffi.new("size_t *")
-    while (status := lib.aul_diff_next(diff, pages, DIFF_PAGES, count, error)) == _OK:
-        yield from ffi.unpack(pages, count[0])
-    if status != _END:
-        raise_error(status, error, path)
-
-
-_CONTROL_KINDS = {
-    lib.AUL_RESTORE_POINT: "restore-point",
-    lib.AUL_DELETE_RESTORE_POINT: "delete-restore-point",
-    lib.AUL_CLEAN_CLOSE: "clean-close",
-}
-#: of branch points, by the number at byte 32 of their record
-_BRANCH_KINDS = {1: "rewind", 2: "cut"}
+_BRANCH_KIND_AT = 32  #: where the record of a branch point says which one it is
 
 
 class Tail:
-    """The durable commits behind an LSN, in the order of the log, those to come too.
+    """The durable commits of the log, in its order, those to come too.
 
-    One thread's at a time. An interrupt loses no commit that was not returned.
+    It keeps a cursor from one call to the next; an interrupt costs no more than that.
     """
 
-    __slots__ = ("_cursor", "_store", "lsn")
+    __slots__ = ("_idle", "_store")
 
     def __init__(self, store: Store, after: int) -> None:
         self._store = store
-        #: of the commit last returned
-        self.lsn = after
-        self._cursor: Any = self._open()
+        #: a cursor that no call is using, and the LSN that it is behind; taking it is a single step
+        self._idle: list[tuple[int, Any]] = [(after, self._open(after))]
 
-    def _open(self) -> Any:
+    def _cursor(self, after: int) -> Any:
+        while self._idle:
+            with contextlib.suppress(IndexError):  # another call has taken it
+                lsn, cursor = self._idle.pop()
+                if lsn == after:
+                    return cursor
+        return self._open(after)
+
+    def _open(self, after: int) -> Any:
         error = _new(_ERROR)
         cell = _cell(_CURSOR)
-        status = lib.aul_cursor_follow(self._store.handle, self.lsn, cell, error)
+        status = lib.aul_cursor_follow(self._store.handle, after, cell, error)
         if status:
             raise_error(status, error, self._store.path)
         return _held(cell[0], cell)
 
-    def next(self) -> Commit | None:
-        """The next commit that is durable; ``None``: there is no more for now."""
-        # Whatever interrupts what follows, the next call begins again behind `lsn`.
-        cursor, self._cursor = self._cursor or self._open(), None
+    def next(self, after: int) -> Commit | None:
+        """The first durable commit behind the LSN; ``None``: there is none for now."""
+        cursor = self._cursor(after)
         error = _new(_ERROR)
         batch = _new(_BATCH)
         status = lib.aul_cursor_batch(cursor, batch, error)
         if status == _END:
-            self._cursor = cursor
+            self._idle.append((after, cursor))
             return None
         if status:
             raise_error(status, error, self._store.path)
@@ -1131,28 +1122,51 @@ class Tail:
             pages=pages,
             page_space=batch.end_pages,
         )
-        self._cursor, self.lsn = cursor, commit.lsn
+        self._idle.append((commit.lsn, cursor))
         return commit
 
     def _changes(self, cursor: Any, batch: Any) -> tuple[str, array[int]]:
         """What kind of commit it is, and the pages that it changed."""
+        if batch.kind != lib.AUL_BATCH_CONTROL:
+            return "pages", self._pages(cursor, int(batch.records))
         error = _new(_ERROR)
         record = _new(_RECORD)
-        kind, pages, end = "pages", set(), None
-        while (status := lib.aul_cursor_record(cursor, record, error)) == _OK:
-            if record.kind == lib.AUL_BRANCH_POINT:
-                kind = _BRANCH_KINDS[int(record.data[32])]
-            elif batch.kind == lib.AUL_BATCH_CONTROL:
-                kind = _CONTROL_KINDS[record.kind]
-            elif record.kind != lib.AUL_TRUNCATE:
-                pages.add(record.page)
-            elif end is None or record.page < end:
-                end = record.page
-        if status != _END:
+        status = lib.aul_cursor_record(cursor, record, error)
+        if status:
             raise_error(status, error, self._store.path)
-        if end is not None:
-            pages.update(range(end, self._store.open_view(batch.first_lsn - 1).end_pages))
-        return kind, array("Q", sorted(pages))
+        kind = _KINDS[record.kind]
+        if record.kind == lib.AUL_BRANCH_POINT:
+            kind = _RUN_KINDS[record.data[_BRANCH_KIND_AT]]
+        if kind != "rewind":
+            return kind, array("Q")
+        before, after = (self._store.open_view(lsn) for lsn in (batch.lsn - 1, batch.lsn))
+        return kind, array("Q", self._store.diff(before, after))
+
+    def _pages(self, cursor: Any, records: int) -> array[int]:
+        """The pages that a batch changed."""
+        error = _new(_ERROR)
+        count = ffi.new("size_t *")
+        capacity = min(records, DIFF_PAGES)
+        while True:
+            pages = array("Q", bytes(8 * capacity))
+            with ffi.from_buffer("uint64_t[]", pages) as native:
+                status = lib.aul_cursor_pages(cursor, native, capacity, count, error)
+            if status:
+                raise_error(status, error, self._store.path)
+            if count[0] <= capacity:
+                del pages[count[0] :]
+                return pages
+            capacity = count[0]
+
+
+def _pages_of(diff: Any, path: str) -> Iterator[int]:
+    error = _new(_ERROR)
+    pages = ffi.new("uint64_t[]", DIFF_PAGES)
+    count = ffi.new("size_t *")
+    while (status := lib.aul_diff_next(diff, pages, DIFF_PAGES, count, error)) == _OK:
+        yield from ffi.unpack(pages, count[0])
+    if status != _END:
+        raise_error(status, error, path)
 
 
 def crc32c(data: Sequence[int] | bytes, crc: int = 0) -> int:

@@ -49,7 +49,10 @@ class _Source:
     def __init__(self, store: _core.Store, after: int, seconds: float) -> None:
         self._store = store
         self._seconds = seconds
-        self.tail = _core.Tail(store, after)
+        self._tail = _core.Tail(store, after)
+        #: of the last commit that was found: what an interrupt lost is found again
+        self.lsn = after
+        self._turn = threading.RLock()  # a signal handler may ask for the next one, too
         self.closing = False
 
     def close(self) -> None:
@@ -61,17 +64,28 @@ class _Source:
         """Raises when the volume is closed, or the parent process's."""
         self._store.check_open(for_writing=False)
 
+    def take(self) -> Commit | None:
+        """The next commit, without waiting."""
+        with self._turn:
+            commit = self._tail.next(self.lsn)
+            if commit is not None:
+                self.lsn = commit.lsn
+            return commit
+
     def wait(self) -> Commit | None:
         """The next commit, waited for; ``None``: there is none in time, or it is closed."""
         end = time.monotonic() + self._seconds
-        while not self.closing:
-            durable = self._store.durable_lsn  # before the look: what comes after it is waited for
-            commit = self.tail.next()
-            if commit is not None:
-                return commit
-            left = max(0.0, min((end - time.monotonic()) * 1000, _core.WAIT_MS))
-            if not self._store.wait_above(durable, math.ceil(left)) and time.monotonic() >= end:
-                return None
+        with self._turn:
+            while not self.closing:
+                durable = self._store.durable_lsn  # before the look: what comes later wakes us
+                commit = self._tail.next(self.lsn)
+                if commit is not None:
+                    self.lsn = commit.lsn
+                    return commit
+                left = max(0.0, min((end - time.monotonic()) * 1000, _core.WAIT_MS))
+                moved = self._store.wait_above(durable, math.ceil(left))
+                if not moved and time.monotonic() >= end:
+                    break
         return None
 
 
@@ -93,7 +107,7 @@ class _Worker:
                 more: Commit | None = commit
                 while more is not None:
                     self._keep(more)
-                    more = self._source.tail.next() if self._has_room() else None
+                    more = self._source.take() if self._has_room() else None
                 self._tell()
         except BaseException as error:  # noqa: BLE001 - it is raised where a commit is awaited
             self.error = error
@@ -147,24 +161,24 @@ class Follower:
     """The commits of a volume as they become durable, made by ``Volume.follow``.
 
     Iterate it with ``for`` or with ``async for``, not with both. It gives each commit once, in the
-    order of the log, never one that is not durable. ``close``, which any thread may call, ends it;
-    so does the end of a ``with`` block, or of its last reference.
+    order of the log, never one that is not durable; where threads or tasks share it, each commit to
+    one of them. ``close``, which any thread may call, ends it; so does the end of a ``with`` block,
+    or of its last reference.
     """
 
-    __slots__ = ("__weakref__", "_generation", "_lsn", "_over", "_source", "_turn", "_worker")
+    __slots__ = ("__weakref__", "_generation", "_lsn", "_over", "_source", "_worker")
 
     def __init__(self, store: _core.Store, after: int, timeout: float | None) -> None:
         self._source = _Source(store, after, _seconds(timeout))
         self._generation = _core.fork_generation
         self._lsn = after
-        self._turn = threading.Lock()
         self._over = False
         self._worker: _Worker | None = None
 
     @property
     def lsn(self) -> int:
         """The LSN of the last commit given, or where it began: ``since`` for one that goes on."""
-        return self._lsn
+        return self._source.lsn if self._worker is None else self._lsn
 
     # In a thread
 
@@ -172,19 +186,13 @@ class Follower:
         return self
 
     def __next__(self) -> Commit:
-        if not self._turn.acquire(blocking=False):
-            raise InputError("the follower is in use: give each thread or task one of its own")
-        try:
-            if self._worker is not None:
-                raise InputError("the follower is iterated with async for: make another one")
-            commit = None if self._over else self._source.wait()
-            if commit is None:
-                self._over = True
-                raise StopIteration
-            self._lsn = commit.lsn
-            return commit
-        finally:
-            self._turn.release()
+        if self._worker is not None:
+            raise InputError("the follower is iterated with async for: make another one")
+        commit = None if self._over else self._source.wait()
+        if commit is None:
+            self._over = True
+            raise StopIteration
+        return commit
 
     # In an event loop
 
@@ -218,15 +226,10 @@ class Follower:
         if self._generation != _core.fork_generation:  # it is not in a forked child
             self._source.check_open()
         if self._worker is None:
-            if not self._turn.acquire(blocking=False):
-                raise InputError("the follower is iterated by a thread: make another one")
-            try:
-                worker = _Worker(self._source)
-                # A daemon: it keeps nothing but the store, and ends with its source.
-                threading.Thread(target=worker.run, name="aurolog follower", daemon=True).start()
-                self._worker = worker
-            finally:
-                self._turn.release()
+            worker = _Worker(self._source)
+            # A daemon: it keeps nothing but the store, and ends with its source.
+            threading.Thread(target=worker.run, name="aurolog follower", daemon=True).start()
+            self._worker = worker
         return self._worker
 
     # Ending
@@ -273,4 +276,4 @@ class Follower:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<aurolog.Follower at LSN {self._lsn}{', closed' if self._over else ''}>"
+        return f"<aurolog.Follower at LSN {self.lsn}{', closed' if self._over else ''}>"
