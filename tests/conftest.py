@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from command_line import Ran
 from hypothesis import HealthCheck, settings
 
 import aurolog
+from aurolog.cli import main
 
 settings.register_profile(
     "aurolog",
@@ -39,6 +42,19 @@ def db(path: Path) -> Iterator[aurolog.Volume]:
     """A new volume, closed at the end. Durability `os`: most tests are not about syncs."""
     with aurolog.open(path, durability="os") as volume:
         yield volume
+
+
+@pytest.fixture
+def aurolog_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Runs a command in this process."""
+
+    def run(*arguments: object) -> Ran:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        sys.stdout.flush()
+        return Ran(code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

@@ -5,51 +5,19 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import pty
 import re
-import select
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import MODULE, SECONDS_MAX, in_terminal
 from support import flip
 
 import aurolog
-from aurolog.cli import check, inspect, main, status, terminal, transfer
-
-MODULE = [sys.executable, "-m", "aurolog"]
-SECONDS_MAX = 60
-
-
-@dataclass
-class Ran:
-    """What a command left: its exit status and what it printed."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def value(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def aurolog_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Runs a command in this process."""
-
-    def run(*arguments: object) -> Ran:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        sys.stdout.flush()
-        return Ran(code, *capsys.readouterr())
-
-    return run
+from aurolog.cli import check, inspect, status, terminal, transfer
 
 
 @pytest.fixture
@@ -64,34 +32,6 @@ def volume(path: Path) -> Path:
         with db.transaction(note="last") as tx:
             tx.fill(1, 0, 100, 0xAB)
     return path
-
-
-def in_terminal(arguments: Sequence[str], *, errors_only: bool = False) -> tuple[int, str]:
-    """Run a command with a terminal as its standard output (or only error); status and output."""
-    primary, secondary = pty.openpty()
-    process = subprocess.Popen(
-        arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL if errors_only else secondary,
-        stderr=secondary,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "NO_COLOR": ""},
-    )
-    os.close(secondary)
-    output = b""
-    try:
-        while select.select([primary], [], [], SECONDS_MAX)[0]:
-            try:
-                block = os.read(primary, 1 << 16)
-            except OSError:  # so Linux says that the other side is closed
-                break
-            if not block:
-                break
-            output += block
-        return process.wait(SECONDS_MAX), output.decode().replace("\r\n", "\n")
-    finally:
-        process.kill()
-        process.wait()
-        os.close(primary)
 
 
 # --- start-up ------------------------------------------------------------------------------------
@@ -112,7 +52,9 @@ def test_the_command_line_draws_nothing_before_it_has_to() -> None:
 def test_help_names_every_command_and_the_exit_statuses(aurolog_command: Any) -> None:
     ran = aurolog_command("--help")
     assert ran.status == 0
-    for command in ("demo", "info", "log", "cat", "verify", "import", "export"):
+    for command in (
+        "demo info log cat history restore-point backtrack diff verify import export".split()
+    ):
         assert re.search(rf"^\W*{command} ", ran.out, re.MULTILINE), command
         assert aurolog_command(command, "--help").status == 0
     assert "Exit status" in ran.out
@@ -142,6 +84,9 @@ def test_info_has_its_keys(aurolog_command: Any, volume: Path) -> None:
         "page_size": 4096,
         "pages": 4,
         "durable_lsn": value["durable_lsn"],
+        "runs": 1,
+        "run": {"lsn": 0, "kind": "first", "parent_lsn": None, "time": None},
+        "restore_points": [],
         "epoch": 1,
         "retention_seconds": 86400.0,
         "disk_bytes": sum(f.stat().st_size for f in volume.rglob("*") if f.is_file()),
@@ -254,8 +199,8 @@ def test_log_as_json_is_what_the_library_says(aurolog_command: Any, volume: Path
 
 def test_control_batches_are_named(aurolog_command: Any, volume: Path) -> None:
     out = aurolog_command("log", volume).out
-    assert "  control" in out
-    assert "clean-close" in out
+    assert "  control: clean-close\n" in out
+    assert re.search(r"^ +\d+  clean-close$", out, re.MULTILINE)
 
 
 def test_a_note_cannot_drive_the_terminal(aurolog_command: Any, path: Path) -> None:

@@ -5,9 +5,14 @@ program could want as well belongs in the library, not here.
 
     app.py       puts the commands together; what ends a command badly becomes an exit status
     inspect.py   info, log, cat
+    history.py   history; tree.py draws it
+    points.py    restore-point
+    backtrack.py backtrack
+    changes.py   diff
     check.py     verify
     transfer.py  import, export
     demo/        the demonstration on real files
+    arguments.py what several commands take, moments for one
     status.py    exit statuses and one-line error messages
     terminal.py  JSON, figures, progress bars
 

@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from aurolog.cli import check, inspect, status, transfer
+from aurolog.cli import (
+    backtrack,
+    changes,
+    check,
+    history,
+    inspect,
+    points,
+    status,
+    transfer,
+)
 from aurolog.cli.demo import command as demo
 from aurolog.cli.status import Status
 
@@ -132,6 +141,10 @@ _add("demo", demo.demo)
 _add("info", inspect.info)
 _add("log", inspect.log)
 _add("cat", inspect.cat, ignore_unknown_options=True)  # -1 is a bad page number, no option
+_add("history", history.history)
+_add("restore-point", points.restore_point)
+_add("backtrack", backtrack.backtrack)
+_add("diff", changes.diff)
 _add("verify", check.verify)
 _add("import", transfer.import_file)
 _add("export", transfer.export_file)

@@ -11,11 +11,24 @@ import typer
 
 import aurolog
 from aurolog.cli import terminal
-from aurolog.cli.arguments import AtLsn, Json, PageNumber, VolumePath, open_to_read, view_at
+from aurolog.cli.arguments import (
+    WHEN_HELP,
+    At,
+    Json,
+    Moment,
+    PageNumber,
+    VolumePath,
+    moment_of,
+    open_to_read,
+    view_at,
+)
 from aurolog.cli.status import CommandError
-from aurolog.cli.terminal import bytes_text, plural, print_json, printable
+from aurolog.cli.terminal import bytes_text, moment_text, plural, print_json, printable
+from aurolog.cli.tree import CurrentRanges
 
 HEX_BYTES_PER_LINE = 16
+
+NAMES_SHOWN = 5
 
 
 def info(path: VolumePath, json: Json = False) -> None:
@@ -33,6 +46,8 @@ def _facts(volume: aurolog.Volume) -> dict[str, Any]:
     recovery = volume.recovery
     with view_at(volume, None) as view:
         time = view.time
+    runs = volume.history
+    points = volume.restore_points
     return {
         "path": str(volume.path.absolute()),
         "volume_id": str(volume.volume_id),
@@ -40,6 +55,9 @@ def _facts(volume: aurolog.Volume) -> dict[str, Any]:
         "pages": len(volume),
         "durable_lsn": volume.durable_lsn,
         "last_commit_time": time,
+        "runs": len(runs),
+        "run": {key: getattr(runs[-1], key) for key in ("lsn", "kind", "parent_lsn", "time")},
+        "restore_points": list(points),
         "epoch": volume.epoch,
         "retention_seconds": volume.retention.total_seconds(),
         "disk_bytes": _disk_bytes(volume.path),
@@ -70,6 +88,8 @@ def _facts_for_people(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("pages", f"{pages:,} of {page_size:,} bytes: {bytes_text(pages * page_size)}"),
         ("durable LSN", f"{facts['durable_lsn']}"),
         ("last commit", "none" if time is None else time.isoformat()),
+        ("runs", f"{facts['runs']:,}; {_run_text(facts['run'])}"),
+        ("restore points", _names_text(facts["restore_points"])),
         ("epoch", f"{facts['epoch']}"),
         ("retention", f"{facts['retention_seconds'] / 3600:g} hours"),
         (
@@ -81,15 +101,44 @@ def _facts_for_people(facts: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _run_text(run: dict[str, Any]) -> str:
+    """How the current run began."""
+    if run["kind"] == "first":
+        return "nothing was ever left behind"
+    how = "rewind to" if run["kind"] == "rewind" else "cut after"
+    when = moment_text(run["time"])
+    return f"the current one began at LSN {run['lsn']}, {when}: {how} LSN {run['parent_lsn']}"
+
+
+def _names_text(names: list[str]) -> str:
+    """The newest few names."""
+    if not names:
+        return "none"
+    newest = [printable(name) for name in names[-NAMES_SHOWN:]]
+    more = "… " if len(names) > NAMES_SHOWN else ""
+    return f"{len(names):,}: {more}{', '.join(newest)}"
+
+
 def log(
     path: VolumePath,
-    first: Annotated[
-        int, typer.Option("--from", metavar="LSN", min=1, help="The first LSN shown.")
-    ] = 1,
-    last: Annotated[
-        int | None,
+    begin: Annotated[
+        Moment | None,
         typer.Option(
-            "--to", metavar="LSN", min=1, help="The last LSN shown.", show_default="the newest"
+            "--from",
+            metavar="WHEN",
+            parser=moment_of,
+            help=f"The first LSN shown, or the moment whose commit is the first: {WHEN_HELP}.",
+            show_default="the oldest",
+        ),
+    ] = None,
+    end: Annotated[
+        Moment | None,
+        typer.Option(
+            "--to",
+            metavar="WHEN",
+            parser=moment_of,
+            help="The last one, said in the same ways.",
+            show_default="the newest",
         ),
     ] = None,
     batches: Annotated[
@@ -100,10 +149,16 @@ def log(
     ] = 16,
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one per batch.")] = False,
 ) -> None:
-    """Show the redo records of a range of LSNs, under their batch with its time and note."""
-    if last is not None and last < first:
-        raise CommandError(f"--to {last} is below --from {first}")
+    """Show the redo records of a range of LSNs, under their batch with its time and note.
+
+    In the log's order: what a rewind left behind is there too, and marked.
+    """
     with open_to_read(path) as volume:
+        first = 1 if begin is None else _lsn_of(volume, begin)
+        last = None if end is None else _lsn_of(volume, end)
+        if last is not None and last < first:
+            raise CommandError(f"--to {end}, LSN {last}, is below --from {begin}, LSN {first}")
+        current = CurrentRanges(volume.history)
         bold, off = ("\x1b[1m", "\x1b[0m") if terminal.styled() and not json else ("", "")
         nothing = True
         for batch in volume.log(first, last):
@@ -113,23 +168,33 @@ def log(
                 for record in batch.records
                 if record.lsn >= first and (last is None or record.lsn <= last)
             ]
+            left = batch.lsn not in current
             if json:
-                print_json(_batch_value(batch, [] if batches else records, data), lines=True)
+                value = _batch_value(batch, [] if batches else records, data)
+                print_json({**value, "current": not left}, lines=True)
                 continue
-            print(f"{bold}{_batch_line(batch)}{off}")
+            print(f"{bold}{_batch_line(batch)}{'  (left behind)' if left else ''}{off}")
             if not batches:
                 sys.stdout.writelines(f"  {_record_line(r, data)}\n" for r in records)
         if nothing:
-            end = "on" if last is None else f"to {last}"
+            until = "on" if last is None else f"to {last}"
             sys.stderr.write(
-                f"aurolog: there is nothing from LSN {first} {end}; the newest commit is LSN "
+                f"aurolog: there is nothing from LSN {first} {until}; the newest commit is LSN "
                 f"{volume.visible_lsn}\n"
             )
 
 
+def _lsn_of(volume: aurolog.Volume, moment: Moment) -> int:
+    """An LSN as it is, also between commits or above all; of another moment, that of its commit."""
+    if isinstance(moment.when, int):
+        return max(moment.when, 1)
+    with volume.at(moment.when) as view:
+        return max(view.lsn, 1)
+
+
 def _batch_line(batch: aurolog.Batch) -> str:
     lsns = f"{batch.lsn}" if batch.first_lsn == batch.lsn else f"{batch.first_lsn}-{batch.lsn}"
-    kind = "" if batch.kind == "pages" else f"  {batch.kind}"
+    kind = "" if batch.kind == "pages" else f"  {batch.kind}: {batch.records[0].kind}"
     note = f'  "{printable(batch.note)}"' if batch.note else ""
     return (
         f"LSN {lsns}  {batch.time.isoformat()}  epoch {batch.epoch}  "
@@ -190,7 +255,7 @@ def _batch_value(
 def cat(
     path: VolumePath,
     page: PageNumber,
-    at: AtLsn = None,
+    at: At = None,
     raw: Annotated[
         bool | None,
         typer.Option(
@@ -200,7 +265,7 @@ def cat(
         ),
     ] = None,
 ) -> None:
-    """Print one page, now or as of an LSN."""
+    """Print one page, now or as of a moment."""
     with open_to_read(path) as volume, view_at(volume, at) as view:
         data = view[page]
         end = len(view)

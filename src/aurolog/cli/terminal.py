@@ -8,9 +8,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ PROGRESS_AFTER_SECONDS = 1.0
 """A bar that would be gone at once is only flicker."""
 
 PROGRESS_STEP_SECONDS = 0.05
+
+COLUMNS_DEFAULT = 80
+"""Of a terminal that does not say."""
 
 
 class Advance(Protocol):
@@ -59,6 +62,68 @@ def styled(stream: Any = None) -> bool:
     """Whether to write colours: only to a terminal, and never against NO_COLOR."""
     stream = sys.stdout if stream is None else stream
     return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
+
+
+def width(stream: Any = None) -> int | None:
+    """How wide the terminal is that a stream goes to; `None` where it goes to none."""
+    stream = sys.stdout if stream is None else stream
+    if not stream.isatty():
+        return None
+    try:
+        columns = int(os.environ.get("COLUMNS", "0"))
+    except ValueError:
+        columns = 0
+    if columns <= 0:
+        try:
+            columns = os.get_terminal_size(stream.fileno()).columns
+        except OSError:
+            columns = 0
+    return columns or COLUMNS_DEFAULT
+
+
+def fitted(text: str, columns: int | None) -> str:
+    """The text cut to so many columns, with an ellipsis where something is missing."""
+    if columns is None:
+        return text
+    from rich.cells import cell_len, set_cell_size
+
+    return text if cell_len(text) <= columns else f"{set_cell_size(text, columns - 1).rstrip()}…"
+
+
+def encodable(text: str, otherwise: dict[str, str]) -> str:
+    """The text as standard output can show it: characters that it lacks are replaced."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    lacking: dict[str, int | str | None] = {}
+    for character, plain in otherwise.items():
+        try:
+            character.encode(encoding)
+        except UnicodeEncodeError:
+            lacking[character] = plain
+    return text.translate(str.maketrans(lacking)) if lacking else text
+
+
+def ranges_text(ranges: Iterable[tuple[int, int]]) -> Iterator[str]:
+    """`12-15`, `40`: numbers for people, from first and last."""
+    return (f"{first}" if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def ranges_of(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """First and last of each gapless range of ascending numbers."""
+    first = last = None
+    for number in numbers:
+        if first is None or last is None:
+            first = number
+        elif number != last + 1:
+            yield first, last
+            first = number
+        last = number
+    if first is not None and last is not None:
+        yield first, last
+
+
+def moment_text(time: datetime | None) -> str:
+    """A time in UTC for people, to the second; the exact one is in JSON."""
+    return "" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def console() -> "Console":

@@ -16,7 +16,7 @@ import typer
 import aurolog
 from aurolog.cli import terminal
 from aurolog.cli.arguments import (
-    AtLsn,
+    At,
     FirstPage,
     Json,
     SourcePath,
@@ -209,7 +209,7 @@ def import_note(name: str, size: int | None) -> str:
 def export_file(
     path: VolumePath,
     file: TargetPath,
-    at: AtLsn = None,
+    at: At = None,
     page: FirstPage = 0,
     size: Annotated[
         int | None,
@@ -222,7 +222,7 @@ def export_file(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write a volume's pages into a file, now or as of an LSN.
+    """Write a volume's pages into a file, now or as of a moment.
 
     The file appears whole or not at all: it is written under another name beside its place,
     synced and renamed. Symbolic links are followed; what is no regular file is never replaced.
