@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -390,6 +393,28 @@ def test_history_tells_the_runs(path: Path) -> None:
         assert [r.current for r in db.history] == [True, False, True]
         notes = [(batch.kind, batch.note) for batch in db.log()]
     assert ("control", "the second one was wrong, and this note is long") in notes
+
+
+def test_thousands_of_runs_and_names_are_listed_whole(path: Path) -> None:
+    """In a process that has not asked for memory before, where what is given back is gone."""
+    made = {}
+    with aurolog.open(path, durability="os") as db:
+        with db.transaction() as tx:
+            tx.write(0, 0, b"x")
+        for number in range(3000):
+            made[f"point {number}"] = db.backtrack(number % 2).lsn
+            db.restore_point(f"point {number}")
+    program = (
+        "import aurolog, json, sys\n"
+        "with aurolog.open(sys.argv[1], read_only=True) as db:\n"
+        "    runs = [(run.lsn, run.parent_lsn) for run in db.history]\n"
+        "    points = {point.name: point.lsn for point in db.restore_points.values()}\n"
+        "print(json.dumps([runs, points]))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, path], capture_output=True, check=True)
+    runs, points = json.loads(ran.stdout)
+    assert runs == [[0, None], *([lsn, i % 2] for i, lsn in enumerate(made.values()))]
+    assert points == made
 
 
 def test_a_note_is_cut_between_characters(db: aurolog.Volume) -> None:

@@ -709,8 +709,9 @@ class Store:
             new_outcome(),
         )
 
-    def _listed(self, kind: str, call: Callable[..., int]) -> list[Any]:
-        """What C lists into an array whose size it tells."""
+    def _listed(self, kind: str, call: Callable[..., int]) -> Iterator[Any]:
+        """What C lists into an array whose size it tells. Each is good until the next, for it lies
+        in that array."""
         error = _new(_ERROR)
         count = ffi.new("size_t *")
         capacity = 64
@@ -721,8 +722,10 @@ class Store:
                 raise_error(status, error, self.path)
             total = count[0]
             if total <= capacity:
-                return [found[i] for i in range(total)]
+                break
             capacity = total
+        for i in range(total):
+            yield found[i]
 
     def restore_points(self) -> list[RestorePoint]:
         """Those that there are, in the order in which they were made."""
