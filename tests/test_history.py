@@ -51,7 +51,7 @@ class MadeUp:
         return self._branch("rewind", to, note, 1)
 
     def cut(self) -> int:
-        return self._branch("cut", self.lsn, "", 1 << 32)
+        return self._branch("cut", self.lsn, "unclean end", 1 << 32)
 
     def _branch(self, kind: str, to: int, reason: str, step: int) -> int:
         self.lsn += step
@@ -171,7 +171,7 @@ def test_a_cut_is_no_rewind_and_leaves_nothing_to_be_read(made_up: MadeUp) -> No
     made_up.write()
     assert made_up.lines() == [
         "● 0 the first run: 2 commits",
-        f"● 4294967300 cut after LSN {durable}: 1 commit",
+        f"● 4294967300 cut after LSN {durable} (unclean end): 1 commit",
         "▶ 4294967302 now",
     ]
     torn = [replace(made_up.runs[0], last_lsn=durable + 7), made_up.runs[1]]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import mmap
 from array import array
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aurolog
@@ -37,6 +38,13 @@ def allowed(path: Path) -> None:
     db.read_many(array("Q", [1]))
     durability: str = db.durability
     print(durability, db[Whole()], db.at(Whole()).lsn)
+    moments: list[aurolog.When] = [7, Whole(), "name", datetime.now(UTC), timedelta(hours=1)]
+    for when in moments:
+        with db.at(when) as view:
+            print(view.time)
+        rewind: aurolog.Rewind = db.backtrack(when, dry_run=True)
+        print(rewind.to_lsn, list(db.diff(when)), list(db.diff(when, 7)))
+        db.restore_point("name", at=when)
 
 
 def refused(db: aurolog.Volume, tx: aurolog.Transaction) -> None:
@@ -49,6 +57,10 @@ def refused(db: aurolog.Volume, tx: aurolog.Transaction) -> None:
     db.read_into(0, b"not writable")  # type: ignore[arg-type]
     db.transaction(durability="never")  # type: ignore[arg-type]
     aurolog.open("path", durability="never")  # type: ignore[arg-type]
+    db.at(1.5)  # type: ignore[arg-type]
+    db.backtrack(None)  # type: ignore[arg-type]
+    db.backtrack(7, True)  # type: ignore[call-arg]
+    db.restore_point(7)  # type: ignore[arg-type]
     db.page_size = 5  # type: ignore[misc]
     for _ in db:  # type: ignore[misc]
         pass

@@ -32,7 +32,7 @@ NAMES_SHOWN = 5
 
 
 def info(path: VolumePath, json: Json = False) -> None:
-    """Show what a volume is: identity, sizes, LSNs, and how it was left."""
+    """Show what a volume is: identity, sizes, LSNs, runs, names, and how it was left."""
     with open_to_read(path) as volume:
         facts = _facts(volume)
     if json:

@@ -361,7 +361,8 @@ def _began(run: Run) -> str:
         case "first":
             return f"the first run: {written}"
         case "cut":
-            return f"cut after LSN {run.parent_lsn}: {written}"
+            why = f" ({printable(run.reason)})" if run.reason else ""
+            return f"cut after LSN {run.parent_lsn}{why}: {written}"
     note = f' "{printable(run.reason)}"' if run.reason else ""
     return f"rewind to LSN {run.parent_lsn}: {written}{note}"
 
