@@ -53,7 +53,7 @@ def test_help_names_every_command_and_the_exit_statuses(aurolog_command: Any) ->
     ran = aurolog_command("--help")
     assert ran.status == 0
     for command in (
-        "demo info log cat history restore-point backtrack diff verify import export".split()
+        "demo info log cat history restore-point backtrack diff follow verify import export".split()
     ):
         assert re.search(rf"^\W*{command} ", ran.out, re.MULTILINE), command
         assert aurolog_command(command, "--help").status == 0
@@ -258,7 +258,7 @@ def test_an_interrupt_while_the_command_line_starts_is_told_by_its_status() -> N
 
 def test_help_is_wrapped_once(aurolog_command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for command in ("demo", "import", "export"):
+    for command in ("demo", "import", "export", "history", "restore-point", "backtrack"):
         lines = aurolog_command(command, "--help").out.split("╭")[0].splitlines()
         *_, last = "\n".join(line.strip() for line in lines).strip().split("\n\n")
         for line, following in itertools.pairwise(last.splitlines()):

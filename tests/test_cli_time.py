@@ -1,21 +1,28 @@
-"""The commands about time: moments as arguments, history, restore points, rewinds, differences."""
+"""The commands about time: moments as arguments, history, restore points, rewinds, differences,
+followers.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import errno
+import itertools
 import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+from array import array
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from command_line import MODULE, in_terminal
+from command_line import MODULE, SECONDS_MAX, in_terminal
 
 import aurolog
 from aurolog.cli import backtrack, changes, points
@@ -158,6 +165,7 @@ def test_a_moment_that_there_is_not_is_bad_input(
         ("restore-point", volume, "create", "new", "--at", moment),
         ("diff", volume, moment),
         ("diff", volume, 1, moment),
+        ("follow", volume, "--timeout", 0, "--since", moment),
     ):
         ran = aurolog_command(*command)
         assert (ran.status, ran.out) == (2, ""), command
@@ -510,3 +518,99 @@ def test_many_ranges_are_wrapped(
     assert ", ".join(str(page) for page in range(0, 500, 2)) == " ".join(out[:-1])
     assert list(changes.filled([], 10)) == []
     assert list(changes.filled(["x" * 20, "y"], 10)) == ["x" * 20 + ",", "y"]
+
+
+# --- follow --------------------------------------------------------------------------------------
+
+
+def test_follow_shows_what_was_committed_since(aurolog_command: Any, volume: Path) -> None:
+    arguments = ("follow", volume, "--timeout", 0.01, "--since", "before the import")
+    ran = aurolog_command(*arguments)
+    assert (ran.status, ran.err) == (0, "")
+    out = ran.out.splitlines()
+    assert re.fullmatch(r"LSN 6  \S+\+00:00  restore-point", out[0])
+    assert re.fullmatch(r'LSN 7  \S+\+00:00  1 page: 10  "import"', out[1])
+    assert re.fullmatch(r"LSN \d+  \S+\+00:00  clean-close", out[-1])
+    values = [json.loads(line) for line in aurolog_command(*arguments, "--json").out.splitlines()]
+    assert [one["kind"] for one in values] == [
+        "restore-point", "pages", "pages", "pages", "clean-close",
+    ]  # fmt: skip
+    assert values[1] == {
+        "lsn": 7,
+        "time": values[1]["time"],
+        "kind": "pages",
+        "note": "import",
+        "pages": [10],
+        "page_space": 11,
+    }
+    assert aurolog_command("follow", volume, "--timeout", 0).out == ""
+
+
+@pytest.fixture
+def following(volume: Path) -> Iterator[tuple[aurolog.Volume, subprocess.Popen[str]]]:
+    """A writer, and `aurolog follow` beside it."""
+    with aurolog.open(volume) as db:
+        process = subprocess.Popen(
+            [*MODULE, "follow", str(volume), "--since", str(db.visible_lsn)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield db, process
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def commit(db: aurolog.Volume) -> int:
+    with db.transaction(note="followed") as tx:
+        tx.write(0, 0, os.urandom(8))
+    assert tx.lsn is not None
+    return tx.lsn
+
+
+def test_follow_tells_each_commit_at_once_and_ends_with_ctrl_c(following: Any) -> None:
+    db, process = following
+    for _ in range(3):
+        lsn = commit(db)
+        assert process.stdout.readline().startswith(f"LSN {lsn}  ")
+    done = db.backtrack(3)
+    line = process.stdout.readline()
+    assert re.fullmatch(rf"LSN {done.lsn}  \S+  rewind  \d pages: 0, 3-4, 10-12\n", line)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=SECONDS_MAX)
+    assert (process.returncode, out, err) == (130, "", "aurolog: interrupted\n")
+
+
+def test_follow_ends_quietly_when_its_reader_goes_away(following: Any) -> None:
+    db, process = following
+    commit(db)
+    process.stdout.readline()
+    process.stdout.close()
+    for _ in range(2):
+        commit(db)
+    assert process.stderr.read() == ""
+    assert process.wait(SECONDS_MAX) == 141
+
+
+def test_the_line_of_a_commit_that_changed_much_stays_short() -> None:
+    numbers = array("Q", itertools.chain(range(0, 100, 2), range(200, 300)))
+    line = changes.commit_line(aurolog.Commit(7, TIME, "pages", "\x1b[2J", numbers, 300))
+    assert line == (
+        "LSN 7  2026-11-24T09:08:05.123456+00:00  150 pages: 0, 2, 4, 6, 8, 10, 12, 14, "
+        '… 43 more ranges  "\\x1b[2J"'
+    )
+    nine = array("Q", range(0, 18, 2))
+    assert "more" not in changes.commit_line(aurolog.Commit(7, TIME, "pages", "", nine, 300))
+    assert changes.commit_value(aurolog.Commit(7, TIME, "pages", "", nine, 300))["pages"] == list(
+        nine
+    )
+
+
+def test_a_follower_in_another_state_of_the_disk_is_told() -> None:
+    """Nothing of it is swallowed: an error of the library has its status."""
+    from aurolog.cli import status
+
+    error = aurolog.StorageError(errno.EIO, "reading failed", "/v")
+    assert status.status_of(error) == status.Status.UNAVAILABLE

@@ -8,7 +8,7 @@ program could want as well belongs in the library, not here.
     history.py   history; tree.py draws it
     points.py    restore-point
     backtrack.py backtrack
-    changes.py   diff
+    changes.py   diff, follow
     check.py     verify
     transfer.py  import, export
     demo/        the demonstration on real files
