@@ -21,6 +21,7 @@ import pytest
 import aurolog
 from aurolog.cli import main
 from aurolog.cli.demo import command, files, loader, process, proofs, run, sources
+from aurolog.cli.demo.follower import READY, Seen
 from aurolog.cli.demo.loader import Loaded
 from aurolog.cli.status import CommandError
 
@@ -60,6 +61,11 @@ def test_the_demonstration_proves_what_it_says(
         "each file appears exactly at its commit LSN",
         "now, the edits and deletions are there",
         "nothing is edited or deleted",
+        "the pages that diff names are those that changed, and no others",
+        "everything reads as before the edits",
+        "the edits are back",
+        "what was written between is still readable",
+        "another process saw every commit once, in order, rewinds too",
         "every byte of the log passes its checks",
         "closed cleanly, and all is there",
     ):
@@ -78,6 +84,15 @@ def test_the_demonstration_proves_what_it_says(
     assert change["bytes_changed"] <= change["edited"] * (run.EDIT_BYTES + 32)
     assert change["log_bytes"] >= change["bytes_changed"]
     assert change["log_bytes"] < change["page_bytes"]
+    rewind, follow = result["rewind"], result["follow"]
+    assert rewind["to_lsn"] == change["before_lsn"] < rewind["from_lsn"]
+    assert rewind["commits"] == change["edited"] + change["deleted"] + 1, "and the restore point"
+    assert rewind["pages"] > change["edited"]
+    assert 0 < rewind["back_seconds"] < SECONDS_MAX
+    assert 0 < rewind["forth_seconds"] < SECONDS_MAX
+    assert follow["rewinds"] == 2
+    assert follow["commits"] == rewind["commits"] + 1 + 2, "and what was written between"
+    assert follow["lag_seconds_median"] <= follow["lag_seconds_p99"] < SECONDS_MAX
     assert result["recovery"]["open_seconds"] >= result["recovery"]["seconds"] > 0
     assert result["verify"]["bytes"] > result["bytes"]
     for rate in (
@@ -94,7 +109,7 @@ def test_it_tells_people_what_happened(capsys: pytest.CaptureFixture[str], tempo
     out, err = capsys.readouterr()
     assert err == ""
     assert "killed with SIGKILL" in out
-    assert out.count("   proved  ") == 7
+    assert out.count("   proved  ") == 12
     assert "FAILED" not in out
     assert "bytes logged per byte changed" in out
     assert "aurolog info" not in out, "the volume is gone: there is nothing to look at"
@@ -108,7 +123,7 @@ def test_the_kept_volume_is_there_and_what_to_try_on_it_works(
     assert demo("--keep", keep) == 0
     out = capsys.readouterr().out
     commands = re.findall(r"^  aurolog (.*)$", out, re.MULTILINE)
-    assert len(commands) == 6
+    assert len(commands) == 9
     printed = []
     for line in commands:
         words = shlex.split(line)
@@ -275,6 +290,61 @@ def test_a_file_too_many_fails_the_proof(store: Any) -> None:
     assert failed(proofs.files_are("", db, expected)) == "a.py: is there, and should not be"
 
 
+def test_one_page_that_is_another_one_fails_the_proof(store: Any) -> None:
+    db, _, loaded = store
+    page = files.read_directory(db)["a.py"].first_page
+    with db.at(loaded[-1].lsn) as then:
+        assert proofs.reads_the_same("", db, then).ok
+        other = proofs.Proof("another", 1)
+        other.fail("it does not hold")
+        assert failed(proofs.reads_the_same("", db, then, other)) == "it does not hold"
+        with db.transaction() as tx:
+            tx.write(page, 7, b"b")
+        assert failed(proofs.reads_the_same("", db, then)) == f"page {page} is another one"
+        with db.transaction() as tx:
+            tx.write(page, 7, b"a")
+            tx.write(len(db), 0, b"x")
+        told = failed(proofs.reads_the_same("", db, then))
+        assert told.startswith(f"{len(db)} pages, and then {len(db) - 1} / page {len(db) - 1} ")
+
+
+def test_a_page_that_diff_leaves_out_or_adds_fails_the_proof(store: Any) -> None:
+    db, _, loaded = store
+    first = files.read_directory(db)["a.py"].first_page
+    changed = [first, first + 1]
+    with db.transaction() as tx:
+        for page in (*changed, first + 2):
+            tx.write(page, 7, b"b" if page in changed else b"a")
+    with db.at(loaded[-1].lsn) as then, db.at(tx.lsn) as now:
+        written = {*changed, first + 2}
+        assert proofs.diff_is_exact(changed, then, now, written).ok
+        assert proofs.diff_is_exact([*changed, first + 2], then, now, written).ok
+        for named, fault in (
+            (changed[:1], f"page {first + 1} differs and is not named"),
+            ([0, *changed], "page 0 is named, and nobody wrote to it"),
+            (changed[::-1], "out of order, or twice"),
+            ([*changed, changed[-1]], "out of order, or twice"),
+        ):
+            assert fault in failed(proofs.diff_is_exact(named, then, now, written))
+
+
+@pytest.mark.parametrize(
+    ("lsns", "fault"),
+    [
+        ([1, 2], "LSN 3 was not seen"),
+        ([1, 2, 3, 4], "LSN 4 was seen and is no commit"),
+        ([1, 3, 2], "out of order, or twice"),
+        ([1, 2, 2, 3], "out of order, or twice"),
+        ([], "LSN 1 was not seen"),
+    ],
+)
+def test_a_follower_that_misses_a_commit_fails_the_proof(lsns: list[int], fault: str) -> None:
+    seen = [Seen(lsn, "pages", 1, 0) for lsn in (1, 2, 3)]
+    assert proofs.every_commit_was_seen(seen, [1, 2, 3]).ok
+    seen = [Seen(lsn, "pages", 1, 0) for lsn in lsns]
+    assert fault in failed(proofs.every_commit_was_seen(seen, [1, 2, 3]))
+
+
 def test_damage_fails_the_proof() -> None:
     problem = aurolog.Problem("log/x", 10, 20, "checksum")
     report = aurolog.VerifyReport(False, 1, 2, 3, 4, 5, 6, (problem,))
@@ -437,6 +507,99 @@ def test_a_child_that_ends_early_is_reported(
     with child_of(script) as child, pytest.raises(CommandError, match=message) as raised:
         child.load(["a.py"] * 100, 50, 20, lambda _done, _total: None)
     assert raised.value.status == code
+
+
+# --- the following process -----------------------------------------------------------------------
+
+
+def test_a_follower_tells_each_commit(path: Path) -> None:
+    with (
+        aurolog.open(path) as db,
+        process.following_process(path, db.durable_lsn) as follower,
+    ):
+        lsns = []
+        for page in range(50):
+            with db.transaction() as tx:
+                tx.write(page, 0, b"x")
+                tx.write(page + 1, 0, b"x")
+            lsns.append(tx.lsn)
+        assert follower.wait_for(lsns[-1])
+        assert [seen.lsn for seen in follower.seen] == lsns
+        assert {(seen.kind, seen.pages) for seen in follower.seen} == {("pages", 2)}
+        pid = follower.process.pid
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_what_a_follower_saw_survives_the_pipe() -> None:
+    seen = Seen(1 << 63, "delete-restore-point", 1 << 40, 1 << 62)
+    assert Seen.from_line(seen.to_line()) == seen
+    assert len(seen.to_line()) <= 512, "POSIX promises no more to be written at once"
+
+
+@contextmanager
+def follower_of(script: Path) -> Iterator[process.FollowingProcess]:
+    """Another program in the follower's place."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "FOLLOWER", [sys.executable, str(script)])
+        with process.following_process(script.parent / "volume", 0) as follower:
+            yield follower
+
+
+@pytest.mark.parametrize(
+    ("program", "message", "code"),
+    [
+        ("sys.exit('boom')", "following process ended with status 1 .*0 commits seen; boom", 1),
+        ("sys.exit(2)", "ended with status 2 .*; it said nothing", 2),
+        (f"os.write(1, {READY!r}); sys.exit(99)", "ended with status 99", 3),
+        (f"os.write(1, {READY!r}); os.kill(os.getpid(), 9)", "was ended by signal 9", 3),
+    ],
+)
+def test_a_follower_that_ends_early_is_reported(
+    tmp_path: Path, program: str, message: str, code: int
+) -> None:
+    script = tmp_path / "child.py"
+    script.write_text(f"import os, sys\n{program}\n")
+    with pytest.raises(CommandError, match=message) as raised, follower_of(script) as follower:
+        follower.wait_for(1)
+    assert raised.value.status == code
+
+
+def test_a_follower_that_stands_still_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "FOLLOW_SECONDS_MAX", 0.2)
+    script = tmp_path / "child.py"
+    line = Seen(7, "pages", 1, 0).to_line()
+    script.write_text(
+        f"import os, time\nos.write(1, {READY + line + line[:-1]!r})\ntime.sleep(60)\n"
+    )
+    with follower_of(script) as follower:
+        assert follower.wait_for(7)
+        assert not follower.wait_for(8)
+        follower.kill()
+        assert [seen.lsn for seen in follower.seen] == [7], "a line cut short tells nothing"
+
+
+def test_a_follower_of_nothing_says_so(tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere"
+    with (
+        pytest.raises(CommandError, match=r"NotAVolumeError: .*nowhere"),
+        process.following_process(missing, 0),
+    ):
+        pass
+
+
+def test_a_follower_ends_with_its_parent(path: Path) -> None:
+    with (
+        aurolog.open(path) as db,
+        process.following_process(path, db.durable_lsn) as follower,
+    ):
+        assert follower.process.stdin is not None
+        follower.process.stdin.close()
+        assert follower.process.wait(SECONDS_MAX) == 0
+
+
+# --- and what it says ----------------------------------------------------------------------------
 
 
 def test_the_demonstration_ends_with_what_its_child_said(

@@ -54,7 +54,8 @@ def demo(
     A child process loads the files of this Python's standard library (and, where those are few, of
     its packages) in durable transactions and is killed with SIGKILL; the volume is opened again,
     every acknowledged file is proved intact by its digest, loading goes on, files are edited and
-    deleted, read as of before, and everything is verified. All figures are measured in the run.
+    deleted, read as of before, and the volume is rewound to before that and goes forth again, while
+    another process follows; then everything is verified. All figures are measured in the run.
     """
     from aurolog.cli.demo import run, sources
 
@@ -170,6 +171,7 @@ def _print_figures(result: "Result") -> None:
     from rich.table import Table
 
     load, change, recovery = result.load, result.change, result.recovery
+    rewind, follow = result.rewind, result.follow
     where = f" on {result.filesystem}" if result.filesystem else ""
     rows = [
         ("files loaded", f"{result.files:,}, {bytes_text(result.bytes)}"),
@@ -192,6 +194,24 @@ def _print_figures(result: "Result") -> None:
             "recovery after SIGKILL",
             f"{recovery.open_seconds * 1000:.1f} ms, {bytes_text(recovery.scanned_bytes)} read",
         ),
+        (
+            "rewind, and forth again",
+            (
+                f"{rewind.back_seconds * 1000:.1f} ms, {rewind.forth_seconds * 1000:.1f} ms; "
+                f"{plural(rewind.commits, 'commit')}"
+            ),
+        ),
+        (
+            "diff",
+            f"{plural(rewind.pages, 'page')} in {rewind.diff_seconds * 1000:.1f} ms",
+        ),
+        (
+            "lag of a following process",
+            (
+                f"{follow.lag_seconds_median * 1000:.2f} ms; 99 in 100 at most "
+                f"{follow.lag_seconds_p99 * 1000:.2f} ms"
+            ),
+        ),
         ("verify", f"{bytes_text(round(result.verify.bytes_per_second))}/s"),
         ("the whole run", f"{result.seconds:.1f} s{where}"),
     ]
@@ -210,6 +230,8 @@ def _print_figures(result: "Result") -> None:
 
 
 def _print_what_to_try(path: Path, result: "Result") -> None:
+    from aurolog.cli.demo.rewind import NAME
+
     volume, example = shlex.quote(str(path)), result.example
     print(f"\nThe volume is in {printable(str(path))}. To look around:\n")
     for what, command in (
@@ -224,6 +246,9 @@ def _print_what_to_try(path: Path, result: "Result") -> None:
         ),
         ("and now", f"aurolog cat {volume} {example.page} --hex"),
         ("what the loading process wrote", f"aurolog log {volume} --batches"),
+        ("its runs, as a tree", f"aurolog history {volume}"),
+        ("what a rewind would change", f"aurolog backtrack {volume} --to '{NAME}' --dry-run"),
+        ("the pages that differ", f"aurolog diff {volume} '{NAME}'"),
         ("every byte, checked", f"aurolog verify {volume}"),
     ):
         print(f"  # {what}\n  {command}")

@@ -59,6 +59,34 @@ class ChangeFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class RewindFigures:
+    """Back to before the changes and forth again; seconds include the first read of a changed page.
+
+    `pages` differ between the two, which it took `diff_seconds` to find out; `commits` were left
+    behind by the rewind.
+    """
+
+    from_lsn: int
+    to_lsn: int
+    commits: int
+    pages: int
+    diff_seconds: float
+    back_seconds: float
+    forth_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FollowFigures:
+    """What another process saw of all this; how long after a commit had returned to the writer it
+    saw it (below zero: before)."""
+
+    commits: int
+    rewinds: int
+    lag_seconds_median: float
+    lag_seconds_p99: float
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyFigures:
     """`Volume.verify` over the whole volume."""
 
@@ -95,6 +123,8 @@ class Result:
     recovery: RecoveryFigures
     load: LoadFigures
     change: ChangeFigures
+    rewind: RewindFigures
+    follow: FollowFigures
     verify: VerifyFigures
     seconds: float
     example: Example

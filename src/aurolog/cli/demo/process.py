@@ -1,4 +1,5 @@
-"""The parent's side of the loading process: hand out names, gather acknowledgements, kill."""
+"""The parent's side of its child processes: the one that loads, which is handed names, whose
+acknowledgements are gathered and which is killed; and the one that follows."""
 
 import json
 import os
@@ -6,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +16,16 @@ from pathlib import Path
 from typing import IO
 
 import aurolog
+from aurolog.cli.demo.follower import READY, Seen
 from aurolog.cli.demo.loader import Loaded
 from aurolog.cli.status import CommandError, Status
 
 # -P: the directory that the demonstration is started in may hold anything.
 LOADER = [sys.executable, "-P", "-m", "aurolog.cli.demo.loader"]
+FOLLOWER = [sys.executable, "-P", "-m", "aurolog.cli.demo.follower"]
+
+FOLLOW_SECONDS_MAX = 60.0
+"""How long a follower may need to come to the last commit; it takes milliseconds."""
 
 
 @dataclass
@@ -76,35 +83,117 @@ class LoadingProcess:
         self.began = self.began or self.ended
 
     def _ended_early(self) -> CommandError:
-        """Why the process ended before it was killed, as far as it told."""
-        code = self.process.wait()
-        self.errors.seek(0)
-        said = " ".join(self.errors.read().decode(errors="replace").split())
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-        status = code if code in (Status.USAGE, Status.CHECK_FAILED) else Status.UNAVAILABLE
-        return CommandError(
-            f"the loading process {how} before it was killed, "
-            f"{len(self.acknowledged)} files acknowledged; {said or 'it said nothing'}",
-            Status(status),
+        acknowledged = f"{len(self.acknowledged)} files acknowledged"
+        return _ended_early("loading", self.process, self.errors, acknowledged)
+
+
+@dataclass
+class FollowingProcess:
+    """A running `aurolog.cli.demo.follower`; what it has seen so far.
+
+    A thread gathers that: the follower waits for nobody who reads what it tells.
+    """
+
+    process: subprocess.Popen[bytes]
+    errors: IO[bytes]
+    seen: list[Seen] = field(default_factory=list)
+    _grown: threading.Condition = field(default_factory=threading.Condition)
+    _gathering: threading.Thread | None = None
+    _ended: bool = False
+
+    def start(self) -> None:
+        """Wait until it follows."""
+        assert self.process.stdout is not None
+        if self.process.stdout.readline() != READY:
+            raise self._ended_early()
+        self._gathering = threading.Thread(target=self._gather, name="gather", daemon=True)
+        self._gathering.start()
+
+    def kill(self) -> None:
+        """SIGKILL, and gather what it had told before."""
+        self.process.kill()
+        if self._gathering is not None:
+            self._gathering.join()
+
+    def wait_for(self, lsn: int) -> bool:
+        """Whether it comes to this commit in time."""
+
+        def there() -> bool:
+            return self._ended or any(seen.lsn >= lsn for seen in self.seen[-1:])
+
+        with self._grown:
+            came = self._grown.wait_for(there, FOLLOW_SECONDS_MAX)
+        if self._ended:
+            raise self._ended_early()
+        return came
+
+    def _gather(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.endswith(b"\n"):
+                with self._grown:
+                    self.seen.append(Seen.from_line(line))
+                    self._grown.notify_all()
+        with self._grown:
+            self._ended = True
+            self._grown.notify_all()
+
+    def _ended_early(self) -> CommandError:
+        return _ended_early(
+            "following", self.process, self.errors, f"{len(self.seen)} commits seen"
         )
+
+
+def _ended_early(
+    what: str, process: subprocess.Popen[bytes], errors: IO[bytes], progress: str
+) -> CommandError:
+    """Why a process ended before it was killed, as far as it told."""
+    code = process.wait()
+    errors.seek(0)
+    said = " ".join(errors.read().decode(errors="replace").split())
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+    status = code if code in (Status.USAGE, Status.CHECK_FAILED) else Status.UNAVAILABLE
+    return CommandError(
+        f"the {what} process {how} before it was killed, {progress}; {said or 'it said nothing'}",
+        Status(status),
+    )
 
 
 @contextmanager
 def loading_process(volume: Path, root: Path, threads: int) -> Iterator[LoadingProcess]:
-    """Start one; whatever happens, it does not outlive the block.
+    """Start one that loads; whatever happens, it does not outlive the block."""
+    with _started([*LOADER, str(volume), str(root), str(threads)]) as (process, errors):
+        yield LoadingProcess(process, errors)
+
+
+@contextmanager
+def following_process(volume: Path, since_lsn: int) -> Iterator[FollowingProcess]:
+    """Start one that follows, and wait until it does; it is killed at the end of the block."""
+    with _started([*FOLLOWER, str(volume), str(since_lsn)]) as (process, errors):
+        following = FollowingProcess(process, errors)
+        try:
+            following.start()
+            yield following
+        finally:
+            following.kill()
+
+
+@contextmanager
+def _started(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """A child process, and what it writes to standard error; killed at the end of the block.
 
     It is in a session of its own, so that Ctrl-C reaches only the parent, which then ends it. Were
     the parent killed, its standard input would end, and so would it.
     """
     if not sys.executable:
-        raise CommandError("no Python to start the loading process with (sys.executable)")
+        raise CommandError("no Python to start a child process with (sys.executable)")
     # The package is found where this one was.
     package = str(Path(aurolog.__file__).parents[1])
     inherited = os.environ.get("PYTHONPATH")
     search = package if not inherited else f"{package}{os.pathsep}{inherited}"
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [*LOADER, str(volume), str(root), str(threads)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -112,7 +201,7 @@ def loading_process(volume: Path, root: Path, threads: int) -> Iterator[LoadingP
             start_new_session=True,
         )
         try:
-            yield LoadingProcess(process, errors)
+            yield process, errors
         finally:
             process.kill()
             process.wait()

@@ -1,6 +1,7 @@
 """What the demonstration proves. A proof that fails says what it found, and the others go on."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,10 @@ from pathlib import Path
 import aurolog
 from aurolog.cli.demo import files
 from aurolog.cli.demo.files import Entry, Source
+from aurolog.cli.demo.follower import Seen
 from aurolog.cli.demo.loader import Loaded
+
+PAGES_AT_ONCE = 1024
 
 FAULTS_KEPT = 5
 """How many faults of one proof are told in full; the others are counted."""
@@ -131,6 +135,65 @@ def files_are(claim: str, source: Source, expected: Mapping[str, bytes]) -> Proo
             check_file(result, source, directory.get(name), name, digest)
         for name in directory.keys() - expected.keys():
             result.check(False, f"{name}: is there, and should not be")
+    return result
+
+
+def differing_pages(left: Source, right: Source, end: int) -> Iterator[int]:
+    """The pages below `end` whose bytes differ, found by reading them all."""
+    for first in range(0, end, PAGES_AT_ONCE):
+        pages = range(first, min(first + PAGES_AT_ONCE, end))
+        one, other = left.read_many(pages), right.read_many(pages)
+        if files.digest_of(one) == files.digest_of(other):
+            continue
+        for index, page in enumerate(pages):
+            place = slice(index * files.PAGE_BYTES, (index + 1) * files.PAGE_BYTES)
+            if one[place] != other[place]:
+                yield page
+
+
+def reads_the_same(
+    claim: str, source: aurolog.Volume | aurolog.View, then: aurolog.View, *others: Proof
+) -> Proof:
+    """Every page is what it was then, and whatever else the claim rests on holds too."""
+    with proof(claim) as result:
+        for other in others:
+            result.checked += other.checked
+            for fault in other.told:
+                result.fail(fault)
+        end = max(len(source), len(then))
+        result.check(len(source) == len(then), f"{len(source)} pages, and then {len(then)}")
+        result.checked += end
+        for page in differing_pages(source, then, end):
+            result.fail(f"page {page} is another one")
+    return result
+
+
+def diff_is_exact(
+    named: Sequence[int], before: aurolog.View, after: aurolog.View, written: Container[int]
+) -> Proof:
+    """Every page whose bytes differ is named, and no page that nobody wrote to."""
+    with proof("the pages that diff names are those that changed, and no others") as result:
+        differing = set(differing_pages(before, after, max(len(before), len(after))))
+        for page in differing.difference(named):
+            result.check(False, f"page {page} differs and is not named")
+        for page in named:
+            result.check(page in written, f"page {page} is named, and nobody wrote to it")
+        ascending = all(a < b for a, b in itertools.pairwise(named))
+        result.check(ascending, "pages are named out of order, or twice")
+    return result
+
+
+def every_commit_was_seen(seen: Sequence[Seen], lsns: Sequence[int]) -> Proof:
+    """A follower in another process saw what the log has, each commit once, in order."""
+    with proof("another process saw every commit once, in order, rewinds too") as result:
+        found = [one.lsn for one in seen]
+        for lsn in sorted(set(lsns) - set(found)):
+            result.check(False, f"LSN {lsn} was not seen")
+        for lsn in sorted(set(found) - set(lsns)):
+            result.check(False, f"LSN {lsn} was seen and is no commit")
+        result.checked += len(found)
+        if result.faults == 0 and found != list(lsns):
+            result.fail("commits were seen out of order, or twice")
     return result
 
 

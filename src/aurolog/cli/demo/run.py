@@ -6,19 +6,20 @@ Nothing here prints; a `Teller` is told what happens as it happens.
 import operator
 import platform
 import random
+import statistics
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import aurolog
 from aurolog.cli import terminal
-from aurolog.cli.demo import files, loader, proofs
+from aurolog.cli.demo import files, loader, proofs, rewind
 from aurolog.cli.demo.figures import (
     ChangeFigures,
     Example,
+    FollowFigures,
     KillFigures,
     LoadFigures,
     RecoveryFigures,
@@ -27,9 +28,9 @@ from aurolog.cli.demo.figures import (
 )
 from aurolog.cli.demo.files import Entry
 from aurolog.cli.demo.loader import Loaded
-from aurolog.cli.demo.process import loading_process
-from aurolog.cli.demo.proofs import Proof
+from aurolog.cli.demo.process import FollowingProcess, following_process, loading_process
 from aurolog.cli.demo.sources import Sources, filesystem_of
+from aurolog.cli.demo.state import Run, Teller
 from aurolog.cli.terminal import bytes_text, plural
 
 EDITED_MAX = 200
@@ -46,39 +47,6 @@ POINTS_IN_TIME = 64
 """How many commits are looked at one by one, as of their LSN and as of the one before."""
 
 
-class Teller(Protocol):
-    """Is told what happens."""
-
-    def step(self, text: str) -> None:
-        """Something begins."""
-
-    def fact(self, text: str) -> None:
-        """Something happened."""
-
-    def proof(self, proof: Proof) -> None:
-        """Something was proved, or was not."""
-
-
-@dataclass
-class Run:
-    """One run of the demonstration: the volume at `path`, and what is known about it so far.
-
-    `expected` is what the store must hold: the digest of each file by its name.
-    """
-
-    path: Path
-    sources: Sources
-    threads: int
-    tell: Teller
-    expected: dict[str, bytes] = field(default_factory=dict)
-    proofs: list[Proof] = field(default_factory=list)
-
-    def prove(self, proof: Proof) -> None:
-        """Keep a proof and tell it."""
-        self.proofs.append(proof)
-        self.tell.proof(proof)
-
-
 def run(path: Path, sources: Sources, threads: int, tell: Teller) -> Result:
     """Everything, in order. A proof that fails is in the result; what makes going on impossible
     raises."""
@@ -89,8 +57,12 @@ def run(path: Path, sources: Sources, threads: int, tell: Teller) -> Result:
     with volume:
         kill = _prove_after_kill(this, volume, handed_out, acknowledged)
         load = _load_the_rest(this, volume)
-        change, example, before = _change(this, volume)
-        _prove_the_past(this, volume, before, change.before_lsn)
+        since = volume.durable_lsn
+        with following_process(path, since) as follower:
+            change, example, before = _change(this, volume)
+            _prove_the_past(this, volume, before, change.before_lsn)
+            rewound = rewind.go_back_and_forth(this, volume, before, change.before_lsn, example)
+            follow = _prove_what_was_followed(this, volume, follower, since)
         verify = _verify(this, volume)
     _prove_after_close(this)
     return Result(
@@ -106,6 +78,8 @@ def run(path: Path, sources: Sources, threads: int, tell: Teller) -> Result:
         recovery=recovery,
         load=load,
         change=change,
+        rewind=rewound,
+        follow=follow,
         verify=verify,
         seconds=time.perf_counter() - began,
         example=example,
@@ -277,7 +251,10 @@ def _change(this: Run, volume: aurolog.Volume) -> tuple[ChangeFigures, Example, 
         edits.append(_make_edit(volume, entry, offset, f"edit {i}: {entry.name}"))
     others = [entry for name, entry in directory.items() if name not in {e.name for e in chosen}]
     deleted = choose.sample(others, min(DELETED_MAX, -(-len(others) // 2)))
-    this.tell.step(f"{len(edits)} files are edited, {len(deleted)} deleted, one transaction each")
+    this.tell.step(
+        f"{len(edits)} files are edited, {len(deleted)} deleted, one transaction each, and another "
+        "process follows"
+    )
 
     lsns: list[int] = []
     log_bytes = volume.stats().log_bytes
@@ -285,8 +262,9 @@ def _change(this: Run, volume: aurolog.Volume) -> tuple[ChangeFigures, Example, 
     for edit in edits:
         with volume.transaction(note=f"edit {edit.entry.name}") as tx:
             changed = files.overwrite(tx, edit.entry, edit.data)
-        this.expected[changed.name] = changed.digest
         lsns.append(volume.visible_lsn if tx.lsn is None else tx.lsn)
+        this.acknowledge(lsns[-1])
+        this.expected[changed.name] = changed.digest
     seconds = time.perf_counter() - began
     log_bytes = volume.stats().log_bytes - log_bytes
     for entry in deleted:
@@ -326,6 +304,34 @@ def _prove_the_past(
     claim = f"as of LSN {before_lsn:,}, nothing is edited or deleted: {len(before):,} files"
     with volume.at(before_lsn) as view:
         this.prove(proofs.files_are(claim, view, before))
+
+
+def _prove_what_was_followed(
+    this: Run, volume: aurolog.Volume, follower: FollowingProcess, since: int
+) -> FollowFigures:
+    """What the other process saw from the first edit on."""
+    this.tell.step("what the other process saw of all that")
+    follower.wait_for(volume.durable_lsn)
+    follower.kill()
+    lsns = [batch.lsn for batch in volume.log(since + 1, volume.durable_lsn)]
+    this.prove(proofs.every_commit_was_seen(follower.seen, lsns))
+    lags = sorted(
+        (seen.at_ns - this.returned[seen.lsn]) / 1e9
+        for seen in follower.seen
+        if seen.lsn in this.returned
+    )
+    figures = FollowFigures(
+        commits=len(follower.seen),
+        rewinds=sum(seen.kind == "rewind" for seen in follower.seen),
+        lag_seconds_median=statistics.median(lags) if lags else 0.0,
+        lag_seconds_p99=lags[len(lags) * 99 // 100] if lags else 0.0,
+    )
+    this.tell.fact(
+        f"{plural(figures.commits, 'commit')}, {plural(figures.rewinds, 'rewind')} among them; "
+        f"half of them seen within {figures.lag_seconds_median * 1000:.2f} ms of their return to "
+        f"the writer, 99 in 100 within {figures.lag_seconds_p99 * 1000:.2f} ms"
+    )
+    return figures
 
 
 def _verify(this: Run, volume: aurolog.Volume) -> VerifyFigures:
