@@ -58,6 +58,7 @@ help:
 	@echo 'make flips        flip every bit of small volumes, and do them larger damage'
 	@echo 'make kernel       kill processes, cut the power and fill disks, on real files'
 	@echo 'make stress       threads on one volume; nothing may be torn'
+	@echo 'make paths        what lies between two random paths, beside a walk over their commits'
 	@echo 'make tsan         the same, and the tests with threads, under ThreadSanitizer'
 	@echo 'make coverage     which branches the tests take, in C and Python (eight minutes)'
 	@echo 'make check        linters, layout, strict types, a build without warnings'

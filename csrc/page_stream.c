@@ -38,8 +38,7 @@ static u64 next_wanted(const aul_page_filter *filter, u64 page, u64 lsn) {
 
 static bool is_wanted(const aul_page_filter *filter, const aul_entry *entry) {
     u64 page = entry->page_flags >> 8;
-    return filter->page_low <= page && page < filter->page_high &&
-           next_wanted(filter, page, entry->lsn) == entry->lsn;
+    return filter->page_low <= page && next_wanted(filter, page, entry->lsn) == entry->lsn;
 }
 
 static int no_memory(aul_error *error) {
@@ -151,8 +150,7 @@ static int add_source_of(aul_page_stream *stream, aul_segment *segment,
                            &sealed, error);
     const aul_summary *summary = &segment->summary;
     source->page = sealed ? aul_max(filter->page_low, summary->page_low) : 0;
-    bool none = sealed ? source->page >= aul_min(filter->page_high, summary->page_high)
-                       : source->count == 0;
+    bool none = sealed ? source->page >= summary->page_high : source->count == 0;
     if (!status && !none) {
         source->begun = !sealed;
         if (!sealed) source->page = source->pages[0];
@@ -189,7 +187,6 @@ static int go_to(aul_page_stream *stream, aul_page_source *source, u64 page, aul
         if (status) return status;
         const aul_entry *entry = &run->entries[run->at];
         page = entry->page_flags >> 8;
-        if (page >= filter->page_high) return AUL_END;
         lsn = next_wanted(filter, page, entry->lsn);
         if (lsn == entry->lsn) {
             source->page = page;
@@ -247,7 +244,7 @@ static int add_segments(aul_page_stream *stream, const aul_segment_list *list,
 }
 
 static u64 lowest_step(const aul_page_filter *filter) {
-    return filter->step_count ? filter->steps[filter->step_count - 1].pages : filter->page_high;
+    return filter->step_count ? filter->steps[filter->step_count - 1].pages : UINT64_MAX;
 }
 
 /* Adds a segment's truncates on the path, newest first, that empty pages which no newer one
@@ -288,12 +285,8 @@ static int add_steps_of(aul_page_index *index, aul_segment *segment, const aul_p
 static int add_emptied(aul_page_stream *stream, const aul_segment_list *list, const aul_path *path,
                        u64 floor, aul_error *error) {
     aul_page_filter *filter = &stream->emptied;
-    aul_commit commit;
-    int status = aul_page_index_commit(stream->index, path, path->lsn, &commit, NULL, error);
-    if (status) return status == AUL_END ? AUL_OK : status;
-    if (commit.end_pages <= floor) return AUL_OK;
+    int status = AUL_OK;
     filter->page_low = floor;
-    filter->page_high = commit.end_pages;
     for (size_t at = aul_segment_list_find(list, path->lsn) + 1;
          at-- > 0 && lowest_step(filter) > floor && !status;)
         status = add_steps_of(stream->index, list->items[at], path, filter, error);
@@ -306,7 +299,6 @@ static int add_emptied(aul_page_stream *stream, const aul_segment_list *list, co
 static void begin(aul_page_stream *stream, aul_page_index *index) {
     *stream = (aul_page_stream){.index = index};
     stream->changed.lsns.disk = stream->emptied.lsns.disk = index->disk;
-    stream->changed.page_high = UINT64_MAX;
 }
 
 int aul_page_stream_between(aul_page_stream *stream, aul_page_index *index, const aul_path *a,

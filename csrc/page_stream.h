@@ -14,12 +14,12 @@
 #include "page_index.h"
 #include "ranges.h"
 
-/* Which records count: those with an LSN in `lsns` of a page in [page_low, page_high) that no step
- * says to be emptied later. A step empties pages from its own on; the steps' pages and LSNs both
+/* Which records count: those with an LSN in `lsns` of a page from `page_low` on that no step says
+ * to be emptied later. A step empties pages from its own on; the steps' pages and LSNs both
  * fall. */
 typedef struct {
     aul_ranges lsns;
-    u64 page_low, page_high;
+    u64 page_low;
     aul_truncate *steps;
     size_t step_count, step_capacity;
 } aul_page_filter;

@@ -1,7 +1,7 @@
 # The campaigns that docs/testing.md describes, one command for each; included by the Makefile.
 
 .PHONY: crash seeded-bugs call-failures flips flips-table model fuzz fuzz-keep fuzz-corpus \
-	fuzz-coverage test-tools kernel stress tsan coverage coverage-part coverage-programs \
+	fuzz-coverage test-tools kernel stress tsan paths coverage coverage-part coverage-programs \
 	coverage-report test-uncounted
 
 # The crash campaign (docs/testing.md): the engine as it is, compiled once more with small segments,
@@ -183,6 +183,19 @@ tsan: build/stress/stress-tsan $(TSAN_VENV)/.sanitized
 		|| status=$$?; \
 	$(SHOW_REPORTS)
 
+# What lies between two paths (docs/testing.md): random ones over random volumes. PROGRAMS=1 repeats
+# one; SANITIZE=address,undefined builds with sanitizers.
+PATHS_DIR = build/paths$(if $(SANITIZE),-sanitized)
+PATHS_FILES := $(wildcard csrc/*.c csrc/simdisk/*.c csrc/paths/*.c)
+PATHS_HEADERS := $(wildcard csrc/*.h csrc/simdisk/*.h csrc/paths/*.h) csrc/crash/small.h
+
+paths: $(PATHS_DIR)/paths
+	$< --time $(TIME) --seed $(SEED) --programs $(PROGRAMS) --commit $(COMMIT)
+
+$(PATHS_DIR)/paths: $(PATHS_FILES) $(PATHS_HEADERS)
+	@mkdir -p $(@D)
+	$(subst crash/turns.h,paths/sizes.h,$(CRASH_CC)) $(PATHS_FILES) -o $@
+
 # Branches that are taken by the test suite and by the programs above (docs/testing.md), all over an
 # engine that counts; the programs' own files do not.
 COVERAGE_DIR = build/coverage
@@ -214,11 +227,12 @@ coverage-part:
 		ARGS='-m "not slow"'
 
 coverage-programs: $(VENV)/.test $(COVERAGE_FUZZ) \
-	$(addprefix $(COVERAGE_DIR)/,crash flips stress)
+	$(addprefix $(COVERAGE_DIR)/,crash flips stress paths)
 	@find $(COVERAGE_DIR) -name '*.gcda' -delete
 	$(COVERAGE_DIR)/crash --programs $(COVERED_PROGRAMS) --seed 1
 	$(COVERAGE_DIR)/flips --seed 1 --shares 300 >/dev/null
 	@$(STRESS_IN) && $(COVERAGE_DIR)/stress "$$scratch" --time 8 --seed 1
+	$(COVERAGE_DIR)/paths --programs 6 --seed 1
 	@for target in $(FUZZ_TARGETS); do \
 		$(COVERAGE_DIR)/fuzz/$$target $(wildcard tests/corpus/*) 2>/dev/null || exit 1; \
 	done
@@ -250,6 +264,7 @@ $(COVERAGE_DIR)/$(1): $(patsubst csrc/%.c,$(COVERAGE_DIR)/$(1)-engine/%.o,$(wild
 endef
 $(eval $(call COVERAGE_BUILD,crash,crash/turns.h,$(wildcard csrc/simdisk/*.c csrc/crash/*.c)))
 $(eval $(call COVERAGE_BUILD,stress,crash/small.h,$(wildcard csrc/stress/*.c)))
+$(eval $(call COVERAGE_BUILD,paths,paths/sizes.h,$(wildcard csrc/simdisk/*.c csrc/paths/*.c)))
 $(eval $(call COVERAGE_BUILD,flips,flips/smaller.h,\
 	$(filter-out $(wildcard csrc/*.c),$(FLIPS_FILES))))
 $(eval $(call FUZZ_BUILD,coverage/fuzz,$(COVERAGE_CC),-O0 --coverage,csrc/fuzz/replay.c))

@@ -10,11 +10,13 @@ import gc
 import itertools
 import os
 import random
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from seeded_bugs import ROOT, run
 from support import (
     Change,
     Draft,
@@ -31,6 +33,7 @@ from support import (
 import aurolog
 from aurolog._core import ffi, lib
 
+MAKE = shutil.which("make")
 PAGE_SIZE = 512
 PAGES_MAX = (1 << 47) // PAGE_SIZE
 
@@ -342,6 +345,20 @@ def check_times(db: aurolog.Volume) -> None:
     for time in {0, 1, 999, 1 << 63} | {t + more for _, t in commits[::7] for more in (0, 1)}:
         known = [commit for commit in commits if commit[1] <= time]
         assert db._store.lsn_at(time) == (known[-1] if known else (0, 0), first)
+
+
+# --- any two paths --------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    MAKE is None or not (ROOT / "Makefile").is_file(), reason="needs make and the source tree"
+)
+def test_any_two_paths_are_told_apart(seed: int) -> None:
+    made = run(["make", "build/paths/paths"])
+    assert made.returncode == 0, made.stdout + made.stderr
+    done = run([str(ROOT / "build" / "paths" / "paths"), "--time", "4", "--seed", str(seed)])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing left out" in done.stdout
 
 
 # --- failing --------------------------------------------------------------------------------------
