@@ -260,7 +260,7 @@ int aul_page_index_commit(aul_page_index *index, const aul_path *path, u64 lsn, 
     while (list->count && lsn && status == AUL_END) {
         const aul_hole *hole = aul_path_hole(path, lsn);
         if (hole) { /* none of the segments that it spans is looked at */
-            lsn = hole->start - 1;
+            lsn = hole->start ? hole->start - 1 : 0;
             continue;
         }
         size_t at = aul_segment_list_find(list, lsn);

@@ -49,7 +49,7 @@ class Node:
 
 
 class Tree:
-    """Every commit of a volume."""
+    """Every commit of a volume, by its LSN; under a rewind's LSN the commit that it went to."""
 
     def __init__(self) -> None:
         self.newest = Node(State(0, {}, 0, PAGE_SIZE), frozenset(), None, 0)
@@ -68,9 +68,12 @@ class Tree:
         self.newest = Node(state, frozenset(draft.touched), self.newest, self.newest.depth + 1)
         self.nodes[tx.lsn] = self.newest
 
-    def go_to(self, lsn: int) -> None:
+    def rewind(self, db: aurolog.Volume, lsn: int) -> None:
         """What comes next is built on that commit."""
+        rewind = db.backtrack(lsn)
         self.newest = self.nodes[lsn]
+        if rewind.lsn is not None:
+            self.nodes[rewind.lsn] = self.newest
 
 
 def touched_between(a: Node, b: Node) -> set[int]:
@@ -90,13 +93,13 @@ def differing(a: State, b: State) -> set[int]:
     return {page for page in {*a.pages, *b.pages} if a.page(page) != b.page(page)}
 
 
-def check(db: aurolog.Volume, a: Node, b: Node) -> None:
+def check(db: aurolog.Volume, tree: Tree, a: int, b: int) -> None:
     """The difference both ways: nothing that differs is missing, nothing untouched is told."""
     for first, second in ((a, b), (b, a)):
-        found = list(db.diff(first.state.lsn, second.state.lsn))
+        found = list(db.diff(first, second))
         assert found == sorted(set(found))
-        assert differing(a.state, b.state) <= set(found)
-        assert set(found) == touched_between(a, b)
+        assert differing(tree.nodes[a].state, tree.nodes[b].state) <= set(found)
+        assert set(found) == touched_between(tree.nodes[a], tree.nodes[b])
 
 
 def far(change: Change) -> Change:
@@ -105,20 +108,27 @@ def far(change: Change) -> Change:
     return (kind, page if page < 20 else PAGES_MAX - 40 + page, *rest)
 
 
-def grow(db: aurolog.Volume, tree: Tree, rng: random.Random, commits: int) -> None:
-    for _ in range(commits):
+def grow(db: aurolog.Volume, tree: Tree, rng: random.Random, steps: int) -> None:
+    """Commits, and now and then a rewind to any commit, also one that was left behind."""
+    for _ in range(steps):
+        if rng.random() < 0.1:
+            tree.rewind(db, rng.choice(list(tree.nodes)))
         changes = [random_change(rng, PAGE_SIZE, 40) for _ in range(rng.randint(1, 6))]
         tree.commit(db, [far(change) for change in changes])
 
 
 def check_some(db: aurolog.Volume, tree: Tree, rng: random.Random, pairs: int) -> None:
-    nodes = list(tree.nodes.values())
+    """Any two moments, two that follow each other, and some moment and now."""
+    lsns = sorted(tree.nodes)
     for _ in range(pairs):
-        check(db, *rng.choices(nodes, k=2))
-    for near in rng.sample(range(1, len(nodes)), min(20, len(nodes) - 1)):
-        check(db, nodes[near - 1], nodes[near])
-    old = rng.choice(nodes)
-    assert set(db.diff(old.state.lsn)) == touched_between(old, tree.newest)
+        check(db, tree, *rng.choices(lsns, k=2))
+    for near in rng.sample(range(1, len(lsns)), min(20, len(lsns) - 1)):
+        check(db, tree, lsns[near - 1], lsns[near])
+    old = rng.choice(lsns)
+    wanted = touched_between(tree.nodes[old], tree.newest)
+    assert set(db.diff(old)) == wanted
+    if not db.read_only:
+        assert db.backtrack(old, dry_run=True).pages == len(wanted)
 
 
 # --- what is told ---------------------------------------------------------------------------------
@@ -162,7 +172,7 @@ def test_what_recovery_cut_is_on_no_way(path: Path, rng: random.Random, tmp_path
             assert kept >= durable
             for lsn in [lsn for lsn in tree.nodes if lsn > kept]:
                 del tree.nodes[lsn]
-            tree.go_to(kept)
+            tree.newest = tree.nodes[kept]
             check_some(db, tree, rng, 30)
 
 
@@ -272,15 +282,11 @@ def batches(
 
 
 def check_batches(db: aurolog.Volume, tree: Tree) -> None:
-    """Each commit of the path changed what the model says, each control batch nothing."""
-    wanted = {}
-    node: Node | None = tree.newest
-    while node:
-        wanted[node.state.lsn] = sorted(node.touched)
-        node = node.parent
+    """Each commit changed what the model says, each control batch nothing."""
+    wanted = {n.state.lsn: sorted(n.touched) for n in tree.nodes.values() if n.state.lsn}
     for capacity in (1 << 16, 3):
         found = {lsn: pages for lsn, _, pages in batches(db, capacity=capacity)}
-        assert {0: [], **found} == {**{lsn: [] for lsn in found}, **wanted}
+        assert found == {**{lsn: [] for lsn in found}, **wanted}
 
 
 def test_a_batch_tells_the_pages_that_it_changed(
