@@ -76,10 +76,7 @@ static int next_frame(aul_cursor *cursor, aul_error *error) {
             if (!status) status = aul_scan_next(scan, error);
         }
     }
-    if (status == AUL_END || status == AUL_CORRUPT)
-        return aul_fail_at(error, AUL_CORRUPT, cursor->segment->name, scan->offset, scan->next_lsn,
-                           "no valid frame in %s at offset %llu: restore the file from a copy",
-                           cursor->segment->name, (unsigned long long)scan->offset);
+    if (status == AUL_END || status == AUL_CORRUPT) return aul_scan_fail(scan, error);
     if (status) return status;
     cursor->at = scan->records_at;
     cursor->lsn = scan->frame.first_lsn;

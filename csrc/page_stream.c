@@ -137,6 +137,84 @@ static int copy_part(aul_page_stream *stream, aul_page_source *source, u64 start
     return AUL_OK;
 }
 
+/* Where in a segment's log its records in the filter's LSNs are. */
+typedef struct {
+    u64 first_lsn, end_lsn; /* from the first batch on, behind the last record */
+    u64 start, end;         /* bytes */
+} stretch;
+
+/* Finds it by the commit blocks. `few` when it is much less to read than the index run: of LSNs and
+ * of bytes. */
+static int find_stretch(aul_page_index *index, aul_segment *segment, const aul_ranges *lsns,
+                        stretch *out, bool *few, aul_error *error) {
+    const aul_summary *summary = &segment->summary;
+    u64 from = aul_ranges_next(lsns, segment->first_lsn);
+    u64 last = aul_ranges_last(lsns, summary->last_lsn);
+    aul_commit first, behind;
+    *few = last >= from && (last - from + 1) * 2 < summary->entry_count;
+    if (!*few) return AUL_OK;
+    *few = false;
+    int status = aul_run_commit_of(index->files, segment, from, &first, error);
+    /* One that began in an older segment is not worth the trouble. */
+    if (status == AUL_END || (!status && first.offset == AUL_NO_OFFSET)) return AUL_OK;
+    if (!status && last < summary->last_lsn)
+        status = aul_run_commit_of(index->files, segment, last + 1, &behind, error);
+    else if (!status)
+        status = AUL_END;
+    if (status && status != AUL_END) return status;
+    *out = (stretch){.first_lsn = first.lsn - first.records + 1,
+                     .end_lsn = last + 1,
+                     .start = first.offset,
+                     .end = status == AUL_END ? summary->log_end : behind.offset};
+    *few = out->start < out->end &&
+           (out->end - out->start) * 2 < summary->entry_count * sizeof(aul_entry);
+    return AUL_OK;
+}
+
+/* Indexes a stretch of log, as recovery does. */
+static int index_stretch(aul_page_index *index, aul_segment *segment, const stretch *at,
+                         aul_part *part, aul_error *error) {
+    int file;
+    aul_scan scan;
+    int status = aul_files_acquire(index->files, segment, false, &file, error);
+    if (status) return status;
+    status = aul_scan_open(&scan, index->disk, segment, file, at->end, NULL, error);
+    if (!status) {
+        aul_scan_seek(&scan, at->start, at->first_lsn);
+        while (!status && (status = aul_scan_next(&scan, error)) == AUL_OK) {
+            status = aul_scan_index(&scan, part);
+            if (status == AUL_NO_MEMORY) no_memory(error);
+        }
+        if (status == AUL_CORRUPT) aul_scan_fail(&scan, error);
+        aul_scan_close(&scan);
+    }
+    aul_files_release(index->files, segment);
+    return status == AUL_END ? AUL_OK : status;
+}
+
+/* Copies the pages of a sealed segment from its log, where few of its records count: its run is
+ * by page, and would have to be read whole. */
+static int copy_stretch(aul_page_stream *stream, aul_page_source *source, aul_error *error) {
+    aul_page_index *index = stream->index;
+    stretch at;
+    bool few;
+    int status = find_stretch(index, source->segment, &source->filter->lsns, &at, &few, error);
+    if (status || !few) return status;
+    aul_part *part = aul_part_new(index->disk);
+    if (!part) return no_memory(error);
+    status = index_stretch(index, source->segment, &at, part, error);
+    if (!status) {
+        source->pages = aul_alloc(index->disk, (part->entry_count + 1) * sizeof *source->pages);
+        if (!source->pages) status = no_memory(error);
+    }
+    for (size_t i = 0; !status && i < aul_part_entries_below(part, at.end_lsn);)
+        source->count +=
+            look_through(source->filter, part, at.end_lsn, &i, source->pages + source->count);
+    source->count = aul_pages_sort(source->pages, source->count);
+    aul_part_free(part);
+    return status;
+}
+
 static int add_source_of(aul_page_stream *stream, aul_segment *segment,
                          const aul_page_filter *filter, aul_error *error) {
     const aul_ranges *lsns = &filter->lsns;
@@ -149,11 +227,13 @@ static int add_source_of(aul_page_stream *stream, aul_segment *segment,
     int status = copy_part(stream, source, lsns->items[0].start, lsns->items[lsns->count - 1].end,
                            &sealed, error);
     const aul_summary *summary = &segment->summary;
-    source->page = sealed ? aul_max(filter->page_low, summary->page_low) : 0;
-    bool none = sealed ? source->page >= summary->page_high : source->count == 0;
+    if (!status && sealed && summary->page_high > filter->page_low)
+        status = copy_stretch(stream, source, error);
+    source->begun = source->pages != NULL;
+    bool none = source->begun ? source->count == 0 : summary->page_high <= filter->page_low;
     if (!status && !none) {
-        source->begun = !sealed;
-        if (!sealed) source->page = source->pages[0];
+        source->page =
+            source->begun ? source->pages[0] : aul_max(filter->page_low, summary->page_low);
         return add_source(stream, source, error);
     }
     free_source(disk, source);

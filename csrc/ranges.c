@@ -61,14 +61,26 @@ void aul_ranges_free(aul_ranges *ranges) {
     ranges->count = ranges->capacity = 0;
 }
 
-u64 aul_ranges_next(const aul_ranges *ranges, u64 lsn) {
+/* The first range that ends above lsn. */
+static size_t find(const aul_ranges *ranges, u64 lsn) {
     size_t low = 0, high = ranges->count;
-    while (low < high) { /* the first one that ends above lsn */
+    while (low < high) {
         size_t middle = (low + high) / 2;
         if (ranges->items[middle].end <= lsn)
             low = middle + 1;
         else
             high = middle;
     }
-    return low < ranges->count ? aul_max(ranges->items[low].start, lsn) : UINT64_MAX;
+    return low;
+}
+
+u64 aul_ranges_next(const aul_ranges *ranges, u64 lsn) {
+    size_t at = find(ranges, lsn);
+    return at < ranges->count ? aul_max(ranges->items[at].start, lsn) : UINT64_MAX;
+}
+
+u64 aul_ranges_last(const aul_ranges *ranges, u64 lsn) {
+    size_t at = find(ranges, lsn);
+    if (at < ranges->count && ranges->items[at].start <= lsn) return lsn;
+    return at ? ranges->items[at - 1].end - 1 : 0;
 }

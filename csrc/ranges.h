@@ -28,5 +28,7 @@ int aul_ranges_between(const aul_path *a, const aul_path *b, u64 from, u32 which
 void aul_ranges_free(aul_ranges *ranges);
 /* The lowest of the LSNs at or above lsn; UINT64_MAX when there is none. */
 u64 aul_ranges_next(const aul_ranges *ranges, u64 lsn);
+/* The highest of the LSNs at or below lsn; 0 when there is none. */
+u64 aul_ranges_last(const aul_ranges *ranges, u64 lsn);
 
 #endif

@@ -205,6 +205,12 @@ int aul_scan_next(aul_scan *scan, aul_error *error) {
     return AUL_OK;
 }
 
+int aul_scan_fail(const aul_scan *scan, aul_error *error) {
+    return aul_fail_at(error, AUL_CORRUPT, scan->segment->name, scan->offset, scan->next_lsn,
+                       "no valid frame in %s at offset %llu: restore the file from a copy",
+                       scan->segment->name, (unsigned long long)scan->offset);
+}
+
 int aul_scan_index(const aul_scan *scan, aul_part *part) {
     const aul_frame *frame = &scan->frame;
     if (aul_part_reserve(part, frame->records, frame->records, 1)) return AUL_NO_MEMORY;

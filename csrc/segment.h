@@ -132,6 +132,8 @@ int aul_scan_open(aul_scan *scan, aul_disk *disk, const aul_segment *segment, in
 /* AUL_OK with a valid frame; AUL_END at the end; AUL_CORRUPT when there is no valid frame at
  * scan->offset (torn or damaged: the caller has to tell which); other codes when the disk fails. */
 int aul_scan_next(aul_scan *scan, aul_error *error);
+/* AUL_CORRUPT, in words: where a valid frame must be there is none. */
+int aul_scan_fail(const aul_scan *scan, aul_error *error);
 /* Adds the frame last read to the part, and its commit when it ends a batch. AUL_CORRUPT, and the
  * part is as before, when the payload does not hold exactly the records that the frame says. */
 int aul_scan_index(const aul_scan *scan, aul_part *part);

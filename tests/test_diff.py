@@ -246,7 +246,16 @@ def test_time_depends_on_what_changed(path: Path) -> None:
         assert second < everything / 6
         with db.transaction() as tx:
             tx.write(7, 0, b"x")
+        assert _blocks_of(db, lsns[-1], tx.lsn or 0) <= 12, "only the end of what is sealed is read"
         assert list(db.diff(lsns[-1])) == [7]
+        for n in range(3000):
+            with db.transaction() as tx:
+                tx.write(n, 0, b"y")
+            lsns.append(tx.lsn or 0)
+    with aurolog.open(path) as db:
+        assert list(db.diff(lsns[-11], lsns[-1])) == list(range(2990, 3000))
+        assert _blocks_of(db, lsns[-501], lsns[-491]) <= 6, "ten commits are read, not the index"
+        assert _blocks_of(db, lsns[-501], lsns[-1]) <= 30
 
 
 def _blocks_of(db: aurolog.Volume, a: int, b: int) -> int:
@@ -395,6 +404,24 @@ def test_damage_to_an_index_block_is_told_with_its_place(sealed: Path) -> None:
         assert found == list(range(5 * 170)), "what comes before the damage is told"
         segment.write_bytes(whole)
         assert list(db.diff(0, 2000)) == list(range(2000))
+
+
+def test_damage_to_the_log_is_told_with_its_place(path: Path) -> None:
+    lsns = []
+    with aurolog.open(path, page_size=PAGE_SIZE, durability="os") as db:
+        for page in range(600):
+            with db.transaction() as tx:
+                tx.write(page, 0, b"x")
+            lsns.append(tx.lsn or 0)
+    (segment,) = segments(path)
+    damaged = frames(segment)[300]
+    flip(segment, damaged.offset + 70)
+    with aurolog.open(path) as db:
+        with pytest.raises(aurolog.CorruptionError, match="no valid frame") as caught:
+            db.diff(lsns[298], lsns[302])
+        assert (caught.value.file, caught.value.offset) == (segment.name, damaged.offset)
+        assert list(db.diff(lsns[300], lsns[302])) == [301, 302]
+        assert list(db.diff(0)) == list(range(600)), "the index is whole"
 
 
 def test_a_closed_volume_tells_no_difference(path: Path) -> None:
