@@ -476,6 +476,14 @@ def test_yes_goes_there(volume: Path, answer: str) -> None:
         assert db.history[-1].reason == "why"
 
 
+def test_nothing_is_asked_where_there_is_nothing_to_do(volume: Path) -> None:
+    lsn = newest(volume)
+    code, out = in_terminal([*MODULE, "backtrack", str(volume), "--to", str(lsn)], answer="")
+    assert code == 0
+    assert out.startswith(f"nothing to do: the newest commit is LSN {lsn}, ")
+    assert newest(volume) == lsn
+
+
 def test_an_undo_command_is_quoted() -> None:
     done = aurolog.Rewind(9, 8, 3, TIME, 5, 0, None)
     text = backtrack.rewind_text(Path("it's here"), done)

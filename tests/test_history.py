@@ -365,3 +365,42 @@ def test_the_style_says_what_is_current(
 )
 def test_numbers_are_told_in_ranges(numbers: list[int], text: str) -> None:
     assert ", ".join(terminal.ranges_text(terminal.ranges_of(iter(numbers)))) == text
+
+
+class Terminal:
+    """A terminal of so many columns, or one that does not say."""
+
+    def __init__(self, columns: int | None) -> None:
+        self.columns = columns
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return -1
+
+
+@pytest.mark.parametrize(
+    ("variable", "said", "width"),
+    [
+        ("40", 120, 40),
+        ("", 120, 120),
+        ("0", 120, 120),
+        ("wide", 120, 120),
+        ("", 0, 80),
+        ("", None, 80),
+    ],
+)
+def test_a_terminal_has_the_width_that_it_says(
+    monkeypatch: pytest.MonkeyPatch, variable: str, said: int | None, width: int
+) -> None:
+    import os
+
+    def size(_: int) -> os.terminal_size:
+        if said is None:
+            raise OSError("no terminal")
+        return os.terminal_size((said, 25))
+
+    monkeypatch.setenv("COLUMNS", variable)
+    monkeypatch.setattr(os, "get_terminal_size", size)
+    assert terminal.width(Terminal(said)) == width
