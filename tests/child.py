@@ -203,6 +203,7 @@ def fork_and_go_on(path: str) -> None:
     assert open_tx[1][:6] == b"parent"
     cursor = db.log()
     next(cursor)
+    pages = db.diff(0)
     pid = os.fork()
     if pid == 0:
         calls: list[Callable[[], Any]] = [
@@ -215,6 +216,8 @@ def fork_and_go_on(path: str) -> None:
             lambda: db.verify(),
             lambda: db.versions(1),
             lambda: list(db.log()),
+            lambda: db.diff(0),
+            lambda: next(pages),
             lambda: db.stats(),
             lambda: db.visible_lsn,
             lambda: db.durable_lsn,
@@ -225,7 +228,7 @@ def fork_and_go_on(path: str) -> None:
         say("child", *{name_of(call) for call in calls})
         assert "of the parent process" in repr(db)
         calls.clear()
-        del open_tx, view, cursor  # theirs to give up, too, and the parent's to give back
+        del open_tx, view, cursor, pages  # theirs to give up, too, and the parent's to give back
         say("memory", bytes(memory[:6]).decode())
         with contextlib.suppress(aurolog.ClosedError):
             db.close()
@@ -235,7 +238,7 @@ def fork_and_go_on(path: str) -> None:
     open_tx.commit()
     with db.transaction() as tx:
         tx.write(2, 0, b"after")
-    say("parent", db[1][:6].decode(), db[2][:5].decode())
+    say("parent", db[1][:6].decode(), db[2][:5].decode(), *pages)
     say("open")
     sys.stdin.readline()
     memory.release()
@@ -475,6 +478,7 @@ def failing_after_os(path: str) -> None:
             tx.write(0, 0, b"os only")
             tx.write(9, 0, b"os only")
         view = db.at(tx.lsn or 0)
+        pages = db.diff(durable.lsn)
         memory = db.view_page(0)
         seen = db[0][:7] == view[0][:7] == b"os only" and len(db) == 10
     except aurolog.AurologError:
@@ -488,6 +492,8 @@ def failing_after_os(path: str) -> None:
         name_of(lambda: view[0]),
         name_of(lambda: db.at(tx.lsn or 0)),
         durable[0][:7].decode(),
+        name_of(lambda: next(pages)),
+        *db.diff(0),
     )
     say("many", bytes(db.read_many([0]))[:7].decode(), db[9] == bytes(4096))
     say("memory", bytes(memory[:7]) == b"os only", tx.outcome)

@@ -322,8 +322,9 @@ def test_a_failed_sync_takes_back_what_was_only_visible(tmp_path: Path) -> None:
                 assert seen == "seen True"
                 assert child.line() in ("sync CommitOutcomeUnknown", "sync StorageError")
                 assert child.line() == "fallen True durable 1"
-                views, old, new, below = child.line().split()
+                views, old, new, below, pages, *changed = child.line().split()
                 assert (views, new, below) == ("views", "LsnError", "durable")
+                assert (pages, changed) == ("CommitOutcomeUnknown", ["0"])
                 assert old in ("CommitOutcomeUnknown", "StorageError", "LsnError")
                 assert child.line() == "many durable True"
                 assert child.line().startswith("memory True")

@@ -706,7 +706,7 @@ def test_handles_are_dead_in_a_forked_child_and_alive_in_the_parent(path: Path) 
         assert child.line() == "child ClosedError"
         assert child.line() == "memory before"
         assert child.line() == "status 0"
-        assert child.line() == "parent parent after"
+        assert child.line() == "parent parent after 1"
         assert child.line() == "open"
         with pytest.raises(aurolog.VolumeLockedError):  # the forked child's end did not drop it
             aurolog.open(path)
