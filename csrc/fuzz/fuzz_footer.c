@@ -29,12 +29,32 @@ static void search_page(sealed *s, u64 page, u64 lsn) {
     AUL_FUZZ_MUST(status == AUL_END || is_damage(status));
 }
 
+/* Forwards through all pages, each once. */
+static void walk_pages(sealed *s) {
+    aul_run_cursor cursor = {.files = &s->files, .segment = s->segment};
+    int status = aul_run_go_on(&cursor, 0, 0, NULL);
+    for (u64 next = 0; !status;) {
+        AUL_FUZZ_MUST(cursor.at < cursor.count && cursor.count <= AUL_RUN_ENTRIES);
+        u64 page = cursor.entries[cursor.at].page_flags >> 8;
+        AUL_FUZZ_MUST(page >= next, "the walk goes back");
+        next = page + 1;
+        status = aul_run_go_on(&cursor, next, 0, NULL);
+    }
+    AUL_FUZZ_MUST(status == AUL_END || is_damage(status));
+}
+
 static void search_commit(sealed *s, u64 lsn) {
     aul_commit commit;
     int status = aul_run_commit(&s->files, s->segment, lsn, &commit, NULL);
     AUL_FUZZ_MUST(status == AUL_OK ? commit.lsn <= lsn : status == AUL_END || is_damage(status));
     status = aul_run_commit_of(&s->files, s->segment, lsn, &commit, NULL);
     AUL_FUZZ_MUST(status == AUL_OK ? commit.lsn >= lsn : status == AUL_END || is_damage(status));
+    u64 time_ns = status == AUL_OK ? commit.time_ns : lsn, below;
+    status = aul_run_commit_at(&s->files, s->segment, time_ns, lsn, &commit, NULL);
+    AUL_FUZZ_MUST(status == AUL_OK ? aul_commit_is_by(&commit, time_ns, lsn)
+                                   : status == AUL_END || is_damage(status));
+    status = aul_run_commits_below(&s->files, s->segment, lsn, &below, NULL);
+    AUL_FUZZ_MUST(!status || is_damage(status));
 }
 
 static void search(sealed *s) {
@@ -46,6 +66,7 @@ static void search(sealed *s) {
         search_page(s, summary->page_high - 1, lsns[i]);
         search_commit(s, lsns[i]);
     }
+    walk_pages(s);
     for (u64 lsn = s->segment->first_lsn; lsn < s->segment->first_lsn + 8; lsn++)
         search_commit(s, lsn);
 }

@@ -50,7 +50,7 @@ static const char *commit_name = "unknown";
 static u64 first_commit; /* the LSN since which there is money */
 static _Atomic bool over;
 static _Atomic u64 acknowledged[COUNTERS], begun[COUNTERS];
-static _Atomic u64 commits, reads, views, walks, verifications, followers, sessions;
+static _Atomic u64 commits, reads, views, diffs, walks, verifications, followers, sessions;
 
 __attribute__((format(printf, 1, 2), noreturn)) static void wrong(const char *format, ...) {
     va_list arguments;
@@ -263,6 +263,35 @@ static void read_now(aul_random *random) {
     }
 }
 
+/* Pages that a difference from the view to now leaves out have the same bytes in both. */
+static bool compare(const aul_view *view, const u8 *before, u8 *after) {
+    aul_view *now;
+    aul_diff *diff = NULL;
+    aul_error error = {0};
+    u64 told[7], page = 0;
+    if (!ok(aul_view_open(store, aul_visible_lsn(store), &now, &error), "a view", &error))
+        return false;
+    bool going = look(store, now, 0, END, after) &&
+                 ok(aul_diff_open(store, view, now, &diff, &error), "a difference", &error);
+    for (bool more = true; going && more;) {
+        size_t count;
+        int status = aul_diff_next(diff, told, sizeof told / sizeof *told, &count, &error);
+        going = ok(status, "asking for pages", &error);
+        more = status == AUL_OK;
+        if (!more) told[count++] = END;
+        for (size_t i = 0; i < count && going; i++, page++) {
+            if (told[i] < page || told[i] > END) wrong("pages are not told in order");
+            for (; page < told[i]; page++)
+                if (memcmp(before + page * PAGE, after + page * PAGE, PAGE) != 0)
+                    wrong("page %llu differs, and nobody tells", (unsigned long long)page);
+        }
+    }
+    aul_diff_close(diff);
+    aul_view_close(now);
+    if (going) atomic_fetch_add(&diffs, 1);
+    return going;
+}
+
 /* Holds a view and a pinned page while others go on. */
 static void hold_views(aul_random *random) {
     u8 *before = malloc(END * PAGE), *after = malloc(END * PAGE), pinned[PAGE];
@@ -289,6 +318,7 @@ static void hold_views(aul_random *random) {
             check_all(before, lsn < first_commit);
             if (memcmp(pinned, before + page * PAGE, PAGE) != 0) wrong("a pinned page is another");
             if (memcmp(data, pinned, PAGE) != 0) wrong("a pinned page has changed");
+            going = compare(view, before, after);
         }
         if (aul_random_chance(random, 50)) {
             aul_view_close(view);
@@ -476,9 +506,10 @@ int main(int count, char **arguments) {
         remove_volume();
     } while (time(NULL) < end);
     printf("%llu sessions, %llu commits, %llu reads, %llu views, %llu walks of the log, "
-           "%llu verifications, %llu followers; seed %llu: nothing torn\n",
+           "%llu differences, %llu verifications, %llu followers; seed %llu: nothing torn\n",
            (unsigned long long)sessions, (unsigned long long)commits, (unsigned long long)reads,
-           (unsigned long long)views, (unsigned long long)walks, (unsigned long long)verifications,
-           (unsigned long long)followers, (unsigned long long)seed);
+           (unsigned long long)views, (unsigned long long)walks, (unsigned long long)diffs,
+           (unsigned long long)verifications, (unsigned long long)followers,
+           (unsigned long long)seed);
     return 0;
 }
