@@ -17,7 +17,8 @@ static int log_point(aul_store *store, u32 kind, const aul_restore_point *point,
                            .end_pages = log->end_pages,
                            .time_ns = time_ns};
     u64 lsn = log->next_lsn;
-    int status = aul_log_control(store, &control, error);
+    int status = log->started ? AUL_OK : aul_start_epoch(store, error);
+    if (!status) status = aul_log_control(store, &control, error);
     if (status == AUL_OK || status == AUL_UNKNOWN) {
         outcome->lsn = lsn;
         outcome->logged = 1;
@@ -123,7 +124,6 @@ static int claim(aul_store *store, const char *name, size_t bytes,
     if (status) return status;
     /* The log may have failed while we waited: what is newest is not known then. */
     status = aul_check_writable(store, error);
-    if (!status && !store->log.started) status = aul_start_epoch(store, error);
     if (status) aul_log_release_writer(store);
     return status;
 }

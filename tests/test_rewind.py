@@ -608,6 +608,18 @@ def test_a_name_is_taken_once(db: aurolog.Volume) -> None:
     assert [*db.restore_points] == ["one"]
 
 
+def test_what_is_refused_of_a_name_writes_nothing(path: Path) -> None:
+    """No epoch is raised for it: the volume stays closed."""
+    aurolog.open(path).close()
+    before = (path / "MANIFEST").read_bytes()
+    with aurolog.open(path) as db, pytest.raises(aurolog.RestorePointError, match="no restore"):
+        db.delete_restore_point("one")
+    assert (path / "MANIFEST").read_bytes() == before
+    with aurolog.open(path) as db:
+        assert db.recovery.clean
+        assert list(db.log()) == []
+
+
 def test_the_longest_name(path: Path) -> None:
     longest = "€" * 85
     with aurolog.open(path) as db:
