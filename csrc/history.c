@@ -85,14 +85,14 @@ const aul_branch *aul_history_cut_at(const aul_history *history, u64 lsn) {
 }
 
 /* Walks the path of lsn back to 0; with `holes` it notes them. Returns how many there are. */
-static size_t walk(const aul_history *history, u64 lsn, aul_hole *holes) {
+static size_t walk(const aul_history *history, u64 lsn, bool merged, aul_hole *holes) {
     size_t count = 0;
     u64 at = lsn, start = 0;
     for (size_t until; (until = aul_history_until(history, at)) > 0;) {
         const aul_branch *branch = &history->items[until - 1];
         /* Where a run goes on from another's first LSN, that is a branch point's, which changes no
          * page: the two ranges left behind are one. */
-        bool merges = count && start == branch->resumed_at + 1;
+        bool merges = merged && count && start == branch->resumed_at + 1;
         start = branch->parent_at + 1;
         if (!merges) count++;
         if (holes && merges) holes[count - 1].start = start;
@@ -102,18 +102,26 @@ static size_t walk(const aul_history *history, u64 lsn, aul_hole *holes) {
     return count;
 }
 
-int aul_history_path(const aul_history *history, u64 lsn, aul_path *out) {
+static int build_path(const aul_history *history, u64 lsn, bool merged, aul_path *out) {
     *out = (aul_path){.lsn = lsn, .run = aul_history_run(history, lsn)};
-    size_t count = walk(history, lsn, NULL);
+    size_t count = walk(history, lsn, merged, NULL);
     if (count == 0) return AUL_OK;
     aul_holes *holes = aul_alloc(history->disk, sizeof *holes + count * sizeof *holes->items);
     if (!holes) return AUL_NO_MEMORY;
     atomic_init(&holes->references, 1);
-    holes->count = walk(history, lsn, holes->items);
+    holes->count = walk(history, lsn, merged, holes->items);
     out->shared = holes;
     out->holes = holes->items;
     out->count = count;
     return AUL_OK;
+}
+
+int aul_history_path(const aul_history *history, u64 lsn, aul_path *out) {
+    return build_path(history, lsn, true, out);
+}
+
+int aul_history_exact_path(const aul_history *history, u64 lsn, aul_path *out) {
+    return build_path(history, lsn, false, out);
 }
 
 void aul_path_share(const aul_path *path, u64 lsn, aul_path *out) {

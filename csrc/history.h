@@ -62,6 +62,9 @@ u64 aul_history_run(const aul_history *history, u64 lsn);
 const aul_branch *aul_history_cut_at(const aul_history *history, u64 lsn);
 /* Builds the path of lsn; aul_path_free releases it. AUL_NO_MEMORY. */
 int aul_history_path(const aul_history *history, u64 lsn, aul_path *out);
+/* The same, to count commits: a branch point that the next one goes on from is on it, where
+ * neighbouring holes would have swallowed it. */
+int aul_history_exact_path(const aul_history *history, u64 lsn, aul_path *out);
 
 /* The path of another LSN of the same run, with the same holes. Both are released. */
 void aul_path_share(const aul_path *path, u64 lsn, aul_path *out);

@@ -89,6 +89,24 @@ static void free_way(aul_store *store, way *w) {
     aul_path_free(store->disk, &w->to);
 }
 
+/* The commits on one way and not on the other, every branch point too. */
+static int count_commits(aul_store *store, u64 from, u64 to, aul_rewind_info *out,
+                         aul_error *error) {
+    const aul_history *history = &store->manifest.history;
+    aul_path left = {0}, regained = {0};
+    pthread_mutex_lock(&store->past.lock);
+    int status = aul_history_exact_path(history, from, &left);
+    if (!status) status = aul_history_exact_path(history, to, &regained);
+    pthread_mutex_unlock(&store->past.lock);
+    if (status)
+        aul_fail(error, status, "no memory for the history");
+    else
+        status = aul_delta_commits(store, &left, &regained, &out->commits, &out->regained, error);
+    aul_path_free(store->disk, &left);
+    aul_path_free(store->disk, &regained);
+    return status;
+}
+
 /* From the end of the path `from` to the last commit at or below lsn on the path of that. */
 static int find_way(aul_store *store, const aul_path *from, u64 lsn, way *w, aul_rewind_info *out,
                     aul_error *error) {
@@ -99,8 +117,7 @@ static int find_way(aul_store *store, const aul_path *from, u64 lsn, way *w, aul
     status = aul_past_path(store, lsn, &w->to, error);
     if (!status) status = aul_find_commit(store, &w->to, &w->target, error);
     w->to.lsn = w->target.lsn; /* its holes are those of lsn: no commit lies between */
-    if (!status)
-        status = aul_delta_commits(store, &w->from, &w->to, &out->commits, &out->regained, error);
+    if (!status) status = count_commits(store, from->lsn, w->target.lsn, out, error);
     out->from_lsn = from->lsn;
     out->to_lsn = w->target.lsn;
     out->to_time_ns = w->target.time_ns;

@@ -370,6 +370,26 @@ def test_what_a_rewind_tells(db: aurolog.Volume) -> None:
     assert db.backtrack(lsns[8]).regained == 2
 
 
+def test_a_branch_point_that_the_next_one_goes_on_from_counts(db: aurolog.Volume) -> None:
+    """Neighbouring holes of a path swallow it: it changes no page, but is a commit."""
+    for _ in range(4):
+        db[0] = bytes(db.page_size)
+    first = db.backtrack(3)
+    assert first.lsn is not None
+    db[0] = bytes(db.page_size)
+    second = db.backtrack(first.lsn)
+    assert second.lsn is not None
+    third = db.backtrack(first.lsn, dry_run=True)
+    assert (third.commits, third.regained) == (1, 0)
+    assert db.backtrack(first.lsn) == aurolog.Rewind(
+        second.lsn + 1, second.lsn, first.lsn, first.to_time, 1, 0, None
+    )
+    back = db.backtrack(3)
+    assert (back.commits, back.regained) == (2, 0)
+    again = db.backtrack(second.lsn)
+    assert (again.commits, again.regained) == (1, 2)
+
+
 def test_history_tells_the_runs(path: Path) -> None:
     with aurolog.open(path) as db:
         with db.transaction() as tx:
@@ -511,6 +531,17 @@ def test_what_is_no_moment_is_refused(path: Path, when: Any, says: str) -> None:
                 call(when)
         assert db.backtrack(2).lsn is None, "nothing was changed"
         assert not db.restore_points
+
+
+def test_a_cut_before_the_first_commit_has_a_time(path: Path, tmp_path: Path) -> None:
+    with aurolog.open(path) as db:
+        with pytest.raises(aurolog.RestorePointError):
+            db.delete_restore_point("nobody has made it")
+        copy(path, tmp_path / "killed")
+    with aurolog.open(tmp_path / "killed") as db:
+        cut = db.history[-1]
+        assert cut.kind == "cut"
+        assert cut.time == cut.last_time == db.at(cut.lsn).time
 
 
 def test_what_recovery_cut_is_no_moment(path: Path) -> None:
