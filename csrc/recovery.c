@@ -823,10 +823,12 @@ static int remove_dead(recovery *r, u64 epoch, aul_error *error) {
 static int log_cut(recovery *r, aul_error *error) {
     aul_store *store = r->store;
     aul_log *log = &store->log;
+    u64 time_ns = log->last_time_ns; /* the volume's clock may not be ours */
+    if (!time_ns) time_ns = store->disk->now(store->disk->context);
     aul_branch branch = {.parent_at = r->last_commit,
                          .resumed_at = log->next_lsn,
                          .epoch = store->epoch,
-                         .time_ns = log->last_time_ns, /* the volume's clock may not be ours */
+                         .time_ns = time_ns,
                          .kind = AUL_BRANCH_CUT,
                          .reason = "unclean end"};
     int status = aul_log_branch(store, &branch, log->end_pages, NULL, error);
