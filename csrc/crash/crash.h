@@ -4,6 +4,8 @@
  *   crash_coverage.c  which calls of the disk the power has to be cut before
  *   crash_program.c   random programs of the engine's operations: sessions and their steps
  *   crash_commit.c    commits and what came of them
+ *   crash_rewind.c    rewinds and restore points, and what came of them
+ *   crash_past.c      runs and names: what of them the engine has logged, and shows
  *   crash_line.c      several threads with one volume
  *   crash_held.c      what is held open while the log goes on, or fails: views, cursors, pins
  *   crash_boundary.c  what happens at every call of the disk: crash images, other processes
@@ -37,7 +39,9 @@ typedef enum {
     AUL_OP_COMMIT_OS,
     AUL_OP_BULK,
     AUL_OP_TRANSACTION, /* begun, read under, whole pages put */
-    AUL_OP_KEEP,        /* the background thread's work */
+    AUL_OP_REWIND,
+    AUL_OP_NAME, /* a restore point made, or deleted */
+    AUL_OP_KEEP, /* the background thread's work */
     AUL_OP_SYNC,
     AUL_OP_CLOSE,
     AUL_OP_READ_ONLY,
@@ -67,8 +71,8 @@ typedef _Atomic u64 aul_crash_hits[AUL_OPS][AUL_SIM_CALLS][AUL_ONS];
 
 typedef struct {
     _Atomic u64 programs, boundaries, images, distinct, recoveries, nested, exhausted,
-        exhausted_twice, read_only, damaged, faulted, refused, commits, followers, held, lines,
-        in_line, verified, violations, trace;
+        exhausted_twice, read_only, damaged, faulted, refused, commits, rewinds, conflicts, named,
+        followers, held, lines, in_line, compared, verified, violations, trace;
     aul_crash_hits hits; /* lives of images of this boundary */
     _Atomic u64 lived[AUL_CUTS];
 } aul_crash_counts;
@@ -126,6 +130,10 @@ typedef struct {
 
     aul_crash_life life; /* the one that goes on now */
     aul_crash_op thread_op[AUL_SIM_THREADS];
+    u64 rewinds; /* that were begun: transactions may be in conflict with them */
+    u64 rewinds_over;
+    u64 left_lsn;    /* from where the last one went */
+    u64 deletion_ns; /* the time that a deletion is given */
     aul_crash_held held;
     aul_crash_later later[AUL_CRASH_LATER_MAX];
     size_t later_count;
@@ -187,9 +195,32 @@ size_t aul_crash_print_strangers(const aul_crash_hits hits);
 /* crash_commit.c: each tells what is wrong, and keeps the model up to date. In a thread they wait
  * for the writer's place. */
 
-/* A new state on top of the model, for the commit that comes next; its LSN is still to be set.
- * Gives the commit a time. Returns the state's place. */
-size_t aul_crash_begin_state(aul_crash_run *run, aul_commit_options *options);
+/* A state of the model that a transaction makes. Where a rewind comes between, it leaves the model,
+ * and what is done to it, nobody looks at. */
+typedef struct {
+    size_t at;
+    u64 serial;
+    u64 rewinds; /* that were over before it */
+    bool overtaken;
+    aul_model_state apart;
+} aul_crash_made;
+
+/* A new state on top of the model, for the commit that comes next; its LSN is still to be set. The
+ * caller has the writer's place. Gives the commit a time. */
+void aul_crash_begin_state(aul_crash_run *run, aul_commit_options *options, aul_crash_made *made);
+aul_model_state *aul_crash_state_of(aul_crash_run *run, aul_crash_made *made);
+/* Nothing of it was logged. */
+void aul_crash_drop_state(aul_crash_run *run, aul_crash_made *made);
+/* A time for the commit that comes next; sometimes the clock goes back. */
+u64 aul_crash_time(aul_crash_run *run);
+/* AUL_DURABILITY_SYNC in the place of LOGGED where nobody waits for it later. */
+u32 aul_crash_can_wait(const aul_crash_run *run, u32 durability);
+/* Begins a transaction. NULL with a reason. */
+aul_tx *aul_crash_begin(aul_crash_run *run);
+/* What came of a batch that should get `lsn`, whatever is in it: what it promises, and whether it
+ * may have failed. */
+void aul_crash_note_promise(aul_crash_run *run, u64 lsn, int status, u32 durability,
+                            const aul_outcome *outcome, const aul_error *error);
 /* A commit of about `bytes` bytes of random changes, or of one write of `equal_bytes`. */
 void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equal_bytes);
 /* A transaction that reads, puts, is refused something, and perhaps gives up. */
@@ -197,6 +228,30 @@ void aul_crash_transact(aul_crash_run *run, u32 durability);
 /* Waits for commits that were only logged. */
 void aul_crash_wait_logged(aul_crash_run *run);
 void aul_crash_sync(aul_crash_run *run);
+
+/* crash_rewind.c: the same. */
+
+/* Goes to another moment, or asks what that would be; perhaps while a transaction is in flight. */
+void aul_crash_rewind(aul_crash_run *run, u32 durability);
+/* Makes a restore point, or deletes one. */
+void aul_crash_name(aul_crash_run *run, u32 durability);
+
+/* crash_past.c */
+
+/* Rewinds and names are noted by the engine before they are logged, by any thread: the model takes
+ * them from there, in their order with everything else, before anything else is put onto it and
+ * before any image is made. */
+void aul_crash_settle(aul_crash_run *run);
+/* A clean close may have been logged. */
+void aul_crash_note_close(aul_model *model, const aul_store *store);
+/* Makes the model that of what the store shows: what is above, or cut, leaves it, and the cuts and
+ * clean closes that it has not join it. Runs and names have to be the model's. */
+bool aul_crash_see(aul_crash_run *run, aul_store *store, aul_model *model);
+/* The restore points and the runs as of the visible LSN. */
+bool aul_crash_check_names(aul_crash_run *run, aul_store *store, const aul_model *model,
+                           u64 visible);
+bool aul_crash_check_runs(aul_crash_run *run, aul_store *store, const aul_model *model, u64 visible,
+                          bool may_fail);
 
 /* crash_line.c: some threads commit, sync and do the background thread's work, all at once. */
 void aul_crash_line(aul_crash_run *run, u32 size);
@@ -255,8 +310,8 @@ bool aul_crash_check_all(aul_crash_run *run, aul_store *store, const aul_model *
                          bool every_page, bool may_fail);
 bool aul_crash_check_view(aul_crash_run *run, aul_store *store, const aul_view *view,
                           const aul_model_state *state, bool may_fail);
-/* The state that a store shows at `lsn` when it may know of cuts that the model does not. */
-const aul_model_state *aul_crash_shown(const aul_store *store, const aul_model *model, u64 lsn);
+/* A failure that may be: the disk has failed, or what it has is damaged. Damage has a place. */
+bool aul_crash_is_told(aul_crash_run *run, int status, const aul_error *error, bool may_fail);
 bool aul_crash_verify(aul_crash_run *run, aul_store *store);
 /* How many problems verifying finds, and the first. */
 u64 aul_crash_problems(aul_crash_run *run, aul_store *store, aul_error *first);

@@ -106,8 +106,11 @@ static void look_beside(aul_crash_run *run) {
     if (run->life.store && visible > aul_durable_lsn(run->life.store) && !aul_crash_told_first(run))
         aul_crash_wrong(run, "a reader shows LSN %llu, which is not durable",
                         (unsigned long long)visible);
-    aul_crash_check_view(run, reader, NULL, aul_crash_shown(reader, &run->life.model, visible),
-                         false);
+    aul_model seen;
+    aul_model_copy(&run->life.model, &seen);
+    if (aul_crash_see(run, reader, &seen))
+        aul_crash_check_view(run, reader, NULL, aul_model_top(&seen), false);
+    aul_model_free(&seen);
     aul_free(reader);
 }
 
@@ -152,6 +155,7 @@ void aul_crash_observe(void *argument, aul_sim_call call, const char *path) {
     aul_crash_run *run = argument;
     int thread = aul_sim_thread_current();
     if (run->life.in_boundary || run->failed) return;
+    aul_crash_settle(run);
     aul_crash_op op = run->life.op;
     if (run->life.depth == 0 && thread >= 0) run->life.op = run->thread_op[thread];
     if (!run->life.quiet && is_looked_at(run, call, path)) {

@@ -6,18 +6,55 @@
 #include "../diff.h"
 #include "crash.h"
 
-size_t aul_crash_begin_state(aul_crash_run *run, aul_commit_options *options) {
+u64 aul_crash_time(aul_crash_run *run) {
     aul_store *store = run->life.store;
-    aul_model_state *state = aul_model_push(&run->life.model);
     u64 now = store->disk->now(store->disk->context);
-    /* Sometimes the caller's clock goes back. The first commit of all has none to compare with. */
-    if (run->life.model.count > 2 && aul_random_chance(&run->random, 10)) now -= 1000000;
-    options->time_ns = now;
+    /* The first commit of all has none to compare with. */
+    bool back = run->life.model.count > 1 && aul_random_chance(&run->random, 10);
+    return back ? now - 1000000 : now;
+}
+
+void aul_crash_begin_state(aul_crash_run *run, aul_commit_options *options, aul_crash_made *made) {
+    aul_store *store = run->life.store;
+    aul_model *model = &run->life.model;
+    aul_crash_settle(run);
+    /* Whoever made that one has lost the writer's place to a rewind that had nothing to do, or has
+     * logged it and not been told so far. */
+    bool logged = store->log.last_commit >= aul_model_top(model)->lsn;
+    if (aul_model_top(model)->pending && !logged) model->count--;
+    aul_model_top(model)->pending = false;
+    options->time_ns = aul_crash_time(run);
+    aul_model_state *state = aul_model_push(model);
+    state->pending = true;
     state->first_lsn = store->log.next_lsn;
+    state->lsn = UINT64_MAX; /* nobody sees it */
     state->epoch = store->epoch + !store->log.started;
-    state->time_ns = aul_max(now, store->log.last_time_ns);
+    state->time_ns = aul_max(options->time_ns, store->log.last_time_ns);
     state->durable = aul_durable_lsn(store);
-    return run->life.model.count - 1;
+    made->at = model->count - 1;
+    made->serial = state->serial;
+    made->rewinds = run->rewinds_over;
+    made->overtaken = false;
+    aul_sim_thread_stay(false);
+}
+
+static bool is_there(const aul_crash_run *run, const aul_crash_made *made) {
+    const aul_model *model = &run->life.model;
+    return made->at < model->count && model->states[made->at].serial == made->serial;
+}
+
+aul_model_state *aul_crash_state_of(aul_crash_run *run, aul_crash_made *made) {
+    aul_model *model = &run->life.model;
+    aul_crash_settle(run);
+    if (is_there(run, made)) return &model->states[made->at];
+    if (!made->overtaken) made->apart = *aul_model_top(model);
+    made->overtaken = true;
+    return &made->apart;
+}
+
+void aul_crash_drop_state(aul_crash_run *run, aul_crash_made *made) {
+    aul_crash_settle(run);
+    if (is_there(run, made)) run->life.model.count = made->at;
 }
 
 /* An acknowledged "os" commit survives the process, and is shown; unless the log has failed since,
@@ -66,9 +103,8 @@ static void check_evidence(aul_crash_run *run, const aul_model_state *state, u64
     aul_segment_list_release(index, list);
 }
 
-/* What came of a commit that was expected to get `lsn`. */
-static void note_outcome(aul_crash_run *run, size_t at, u64 lsn, int status, u32 durability,
-                         const aul_outcome *outcome, const aul_error *error) {
+void aul_crash_note_promise(aul_crash_run *run, u64 lsn, int status, u32 durability,
+                            const aul_outcome *outcome, const aul_error *error) {
     aul_model *model = &run->life.model;
     run->trace = aul_mix(run->trace + outcome->lsn + (u64)status);
     atomic_fetch_add_explicit(&run->counts->commits, 1, memory_order_relaxed);
@@ -91,12 +127,41 @@ static void note_outcome(aul_crash_run *run, size_t at, u64 lsn, int status, u32
                         (unsigned long long)lsn, status);
     if (status == AUL_UNKNOWN && aul_durable_lsn(run->life.store) >= lsn)
         aul_crash_wrong(run, "LSN %llu is durable, and told as unknown", (unsigned long long)lsn);
-    if (outcome->logged) check_evidence(run, &model->states[at], lsn);
     if (waits) run->life.logged[run->life.logged_count++] = lsn;
-    if (outcome->logged || status == AUL_UNKNOWN) return;
-    if (status == AUL_OK || model->count != at + 1)
+}
+
+/* A transaction that is in conflict with a rewind. */
+static void note_conflict(aul_crash_run *run, aul_crash_made *made, const aul_outcome *outcome) {
+    aul_crash_drop_state(run, made);
+    atomic_fetch_add_explicit(&run->counts->conflicts, 1, memory_order_relaxed);
+    if (outcome->logged)
+        aul_crash_wrong(run, "LSN %llu is logged, and in conflict with a rewind",
+                        (unsigned long long)outcome->lsn);
+    if (made->rewinds == run->rewinds)
+        aul_crash_wrong(run, "a transaction is in conflict, and nobody has rewound");
+}
+
+/* What came of a commit that was expected to get `lsn`. */
+static void note_outcome(aul_crash_run *run, aul_crash_made *made, u64 lsn, int status,
+                         u32 durability, const aul_outcome *outcome, const aul_error *error) {
+    if (status == AUL_CONFLICT) {
+        note_conflict(run, made, outcome);
+        return;
+    }
+    aul_crash_note_promise(run, lsn, status, durability, outcome, error);
+    aul_model_state *state = aul_crash_state_of(run, made);
+    if (outcome->logged || status == AUL_UNKNOWN) {
+        if (made->overtaken)
+            aul_crash_wrong(run, "LSN %llu is logged, and a rewind has come before it",
+                            (unsigned long long)lsn);
+        else if (outcome->logged)
+            check_evidence(run, state, lsn);
+        state->pending = false;
+        return;
+    }
+    if (status == AUL_OK || (!made->overtaken && run->life.model.count != made->at + 1))
         aul_crash_wrong(run, "a commit was not logged, and is: %d", status);
-    model->count = at;
+    aul_crash_drop_state(run, made);
 }
 
 /* Packs one write of `bytes` bytes, as do many: commits of one size. */
@@ -127,19 +192,20 @@ static int carry_out(aul_crash_run *run, aul_tx *tx, const u8 *changes, size_t b
     return status ? status : aul_tx_commit(tx, options, AUL_CRASH_WAIT_MS, outcome, error);
 }
 
-/* Begins a transaction. NULL with a reason. */
-static aul_tx *begin(aul_crash_run *run) {
+aul_tx *aul_crash_begin(aul_crash_run *run) {
     aul_error error = {0};
     aul_tx *tx = NULL;
+    aul_sim_thread_stay(true); /* before the model knows of it, nobody is to take the place */
     int status = aul_tx_begin(run->life.store, NULL, AUL_CRASH_WAIT_MS, &tx, &error);
     if (status && !aul_crash_excused(run, status))
         aul_crash_wrong(run, "no transaction: %d %s", status, error.text);
     if (!status && run->life.store->log.failed)
         aul_crash_wrong(run, "a transaction begins, and the log has failed");
+    if (status) aul_sim_thread_stay(false);
     return status ? NULL : tx;
 }
 
-static u32 can_wait(const aul_crash_run *run, u32 durability) {
+u32 aul_crash_can_wait(const aul_crash_run *run, u32 durability) {
     bool room = run->life.logged_count < AUL_CRASH_LOGGED_MAX && aul_sim_thread_current() < 0;
     return durability == AUL_DURABILITY_LOGGED && !room ? AUL_DURABILITY_SYNC : durability;
 }
@@ -148,14 +214,16 @@ void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equa
     static const u8 note[40] = "a note, to make headers of several sizes";
     aul_tx *tx = NULL;
     bool in_one_call = aul_sim_thread_current() < 0 && aul_random_chance(&run->random, 80);
-    if (!in_one_call && !(tx = begin(run))) return;
-    durability = can_wait(run, durability);
+    if (!in_one_call && !(tx = aul_crash_begin(run))) return;
+    durability = aul_crash_can_wait(run, durability);
     u8 *changes = malloc(AUL_MODEL_CHANGES_ROOM(aul_max(bytes, equal_bytes)));
     if (!changes) abort();
     aul_commit_options options = {.durability = durability, .note = note};
     u64 records = 1;
-    size_t at = aul_crash_begin_state(run, &options), used;
-    aul_model_state *state = aul_model_top(&run->life.model);
+    size_t used;
+    aul_crash_made made;
+    aul_crash_begin_state(run, &options, &made);
+    aul_model_state *state = aul_crash_state_of(run, &made);
     if (equal_bytes)
         used = one_write(state, &run->random, changes, equal_bytes);
     else
@@ -167,13 +235,14 @@ void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equa
     aul_error error = {0};
     int status = carry_out(run, tx, changes, used, &options, &outcome, &error);
     free(changes);
-    note_outcome(run, at, lsn, status, durability, &outcome, &error);
+    note_outcome(run, &made, lsn, status, durability, &outcome, &error);
     aul_tx_free(tx);
 }
 
 /* Puts a whole page as the engine does: as the difference from what is there. */
-static int put_page(aul_crash_run *run, aul_tx *tx, u64 *records, aul_error *error) {
-    aul_model_state *state = aul_model_top(&run->life.model);
+static int put_page(aul_crash_run *run, aul_tx *tx, aul_crash_made *made, u64 *records,
+                    aul_error *error) {
+    aul_model_state *state = aul_crash_state_of(run, made);
     aul_change changes[AUL_DIFF_CHANGES_MAX];
     u8 image[AUL_MODEL_PAGE_SIZE];
     u64 page = aul_random_below(&run->random, AUL_MODEL_PAGES);
@@ -187,25 +256,26 @@ static int put_page(aul_crash_run *run, aul_tx *tx, u64 *records, aul_error *err
         changes[count++] =
             (aul_change){.kind = AUL_FILL, .page = page, .length = AUL_MODEL_PAGE_SIZE};
     int status = aul_tx_put(tx, page, image, error);
+    if (!status) state = aul_crash_state_of(run, made);
     for (size_t i = 0; i < count && !status; i++) aul_model_change(state, &changes[i]);
     if (!status) *records += count;
     return status;
 }
 
-static int read_under(aul_crash_run *run, aul_tx *tx, aul_error *error) {
-    const aul_model_state *state = aul_model_top(&run->life.model);
+static int read_under(aul_crash_run *run, aul_tx *tx, aul_crash_made *made, aul_error *error) {
     u8 page[AUL_MODEL_PAGE_SIZE];
     u64 at = aul_random_below(&run->random, AUL_MODEL_PAGES);
+    const u8 *expected = aul_crash_state_of(run, made)->pages[at];
     int status = aul_tx_read(tx, at, page, error);
-    if (!status && memcmp(page, state->pages[at], sizeof page) != 0)
+    if (!status && memcmp(page, expected, sizeof page) != 0)
         aul_crash_wrong(run, "a transaction reads page %llu wrong", (unsigned long long)at);
     return status;
 }
 
 /* Changes of which the last is none: all of them are refused. */
-static int apply_refused(aul_crash_run *run, aul_tx *tx, aul_error *error) {
+static int apply_refused(aul_crash_run *run, aul_tx *tx, aul_crash_made *made, aul_error *error) {
     u8 changes[AUL_MODEL_CHANGES_ROOM(300) + AUL_CHANGE_HEADER] = {0};
-    aul_model_state scratch = *aul_model_top(&run->life.model);
+    aul_model_state scratch = *aul_crash_state_of(run, made);
     u64 records;
     size_t bytes = aul_model_random_changes(&scratch, &run->random, changes,
                                             1 + aul_random_below(&run->random, 300), &records);
@@ -215,14 +285,15 @@ static int apply_refused(aul_crash_run *run, aul_tx *tx, aul_error *error) {
     return status == AUL_INPUT ? AUL_OK : status;
 }
 
-static int do_some(aul_crash_run *run, aul_tx *tx, u64 *records, bool *has_read, aul_error *error) {
+static int do_some(aul_crash_run *run, aul_tx *tx, aul_crash_made *made, u64 *records,
+                   bool *has_read, aul_error *error) {
     u8 changes[AUL_MODEL_CHANGES_ROOM(300)];
     u64 how = aul_random_below(&run->random, 8), more = 0;
     *has_read |= how < 2;
-    if (how < 2) return read_under(run, tx, error);
-    if (how < 4) return put_page(run, tx, records, error);
-    if (how < 6) return apply_refused(run, tx, error);
-    size_t bytes = aul_model_random_changes(aul_model_top(&run->life.model), &run->random, changes,
+    if (how < 2) return read_under(run, tx, made, error);
+    if (how < 4) return put_page(run, tx, made, records, error);
+    if (how < 6) return apply_refused(run, tx, made, error);
+    size_t bytes = aul_model_random_changes(aul_crash_state_of(run, made), &run->random, changes,
                                             1 + aul_random_below(&run->random, 300), &more);
     int status = aul_tx_apply(tx, changes, bytes, error);
     *records += more;
@@ -230,12 +301,15 @@ static int do_some(aul_crash_run *run, aul_tx *tx, u64 *records, bool *has_read,
 }
 
 /* A transaction that wrote nothing ends when what it has read is sure to stay. */
-static void end_reading(aul_crash_run *run, aul_tx *tx, u64 seen, u32 durability) {
+static void end_reading(aul_crash_run *run, aul_tx *tx, aul_crash_made *made, u64 seen,
+                        u32 durability) {
     aul_commit_options options = {.durability = durability};
     aul_outcome outcome = {0};
     aul_error error = {0};
     int status = aul_tx_commit(tx, &options, AUL_CRASH_WAIT_MS, &outcome, &error);
-    if (status && !aul_crash_excused(run, status))
+    if (status == AUL_CONFLICT)
+        note_conflict(run, made, &outcome);
+    else if (status && !aul_crash_excused(run, status))
         aul_crash_wrong(run, "a transaction that only read: %d %s", status, error.text);
     if (status == AUL_OK && aul_visible_lsn(run->life.store) < seen)
         aul_crash_wrong(run, "a transaction has read LSN %llu and ended, %llu is visible",
@@ -245,30 +319,33 @@ static void end_reading(aul_crash_run *run, aul_tx *tx, u64 seen, u32 durability
 
 void aul_crash_transact(aul_crash_run *run, u32 durability) {
     aul_error error = {0};
-    aul_tx *tx = begin(run);
+    aul_tx *tx = aul_crash_begin(run);
     if (!tx) return;
-    durability = can_wait(run, durability);
+    durability = aul_crash_can_wait(run, durability);
     aul_commit_options options = {.durability = durability};
     aul_outcome outcome = {0};
     u64 records = 0, seen = run->life.store->log.last_commit;
     bool has_read = false;
     int status = AUL_OK;
-    size_t at = aul_crash_begin_state(run, &options);
+    aul_crash_made made;
+    aul_crash_begin_state(run, &options, &made);
     for (u64 n = aul_random_below(&run->random, 5); n > 0 && !status; n--)
-        status = do_some(run, tx, &records, &has_read, &error);
-    if (status && !aul_crash_excused(run, status))
+        status = do_some(run, tx, &made, &records, &has_read, &error);
+    if (status == AUL_CONFLICT)
+        note_conflict(run, &made, &outcome);
+    else if (status && !aul_crash_excused(run, status))
         aul_crash_wrong(run, "in a transaction: %d %s", status, error.text);
     if (status || aul_random_chance(&run->random, 10)) {
-        run->life.model.count = at;
+        aul_crash_drop_state(run, &made);
     } else if (records == 0) {
-        run->life.model.count = at;
+        aul_crash_drop_state(run, &made);
         if (durability == AUL_DURABILITY_LOGGED) durability = AUL_DURABILITY_SYNC;
-        end_reading(run, tx, has_read ? seen : 0, durability);
+        end_reading(run, tx, &made, has_read ? seen : 0, durability);
     } else {
-        u64 lsn = aul_model_top(&run->life.model)->first_lsn + records - 1;
-        aul_model_top(&run->life.model)->lsn = lsn;
+        aul_model_state *state = aul_crash_state_of(run, &made);
+        u64 lsn = state->lsn = state->first_lsn + records - 1;
         status = aul_tx_commit(tx, &options, AUL_CRASH_WAIT_MS, &outcome, &error);
-        note_outcome(run, at, lsn, status, durability, &outcome, &error);
+        note_outcome(run, &made, lsn, status, durability, &outcome, &error);
     }
     aul_tx_free(tx);
 }

@@ -4,8 +4,9 @@
 
 #include "crash.h"
 
-static const char *const ops[] = {"open",        "recover", "commit", "commit os", "bulk",
-                                  "transaction", "keep",    "sync",   "close",     "read-only"};
+static const char *const ops[] = {"open", "recover",     "commit", "commit os",
+                                  "bulk", "transaction", "rewind", "name",
+                                  "keep", "sync",        "close",  "read-only"};
 static const char *const ons[] = {"segment", "spare", "manifest", "lock", "reserve", "directory"};
 
 const char *aul_crash_op_name(aul_crash_op op) { return ops[op]; }

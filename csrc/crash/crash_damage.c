@@ -115,20 +115,16 @@ static bool spoil(aul_crash_run *run, aul_simdisk *image, char *path, size_t roo
 }
 
 /* The log ends no earlier than it may; *now is what is left of the model. */
-static void look_where_it_ends(aul_crash_run *run, const aul_store *store, const aul_model *model,
+static void look_where_it_ends(aul_crash_run *run, aul_store *store, const aul_model *model,
                                u64 witnessed, aul_model *now) {
     u64 last = aul_max(store->info.last_lsn, store->log.visible);
     if (last < witnessed)
         aul_crash_wrong(run, "damage cut the log at LSN %llu, %llu was known durable",
                         (unsigned long long)last, (unsigned long long)witnessed);
     aul_model_copy(model, now);
+    if (!aul_crash_see(run, store, now)) return;
     now->cut_count = 0;
-    for (size_t i = now->count; i-- > 1;)
-        if (now->states[i].lsn > last ||
-            aul_history_cut_at(&store->manifest.history, now->states[i].lsn))
-            now->count = i;
-    if (aul_model_top(now)->lsn < witnessed &&
-        aul_model_at(model, witnessed)->lsn > aul_model_top(now)->lsn)
+    if (now->kept < witnessed && aul_model_at(model, witnessed)->lsn > now->kept)
         aul_crash_wrong(run, "damage cut LSN %llu, which was known durable",
                         (unsigned long long)witnessed);
 }
@@ -180,7 +176,7 @@ static int recover_copy(aul_crash_run *run, aul_simdisk *copy, const aul_model *
     if (status) return status;
     aul_model_copy(model, &now);
     if (aul_crash_accept(run, store, &now)) aul_crash_check(run, store, &now, true);
-    *end = aul_model_top(&now)->lsn;
+    *end = now.kept;
     aul_model_free(&now);
     aul_free(store);
     return AUL_OK;

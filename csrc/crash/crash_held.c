@@ -55,9 +55,8 @@ static void step_cursor(aul_crash_run *run) {
         return;
     }
     const aul_model_state *state = aul_model_at(&run->life.model, batch.lsn);
-    bool known = batch.kind == AUL_BATCH_CONTROL ||
-                 (state->lsn == batch.lsn && state->first_lsn == batch.first_lsn &&
-                  state->time_ns == batch.time_ns && state->end_pages == batch.end_pages);
+    bool known = state->lsn == batch.lsn && state->first_lsn == batch.first_lsn &&
+                 state->time_ns == batch.time_ns && state->end_pages == batch.end_pages;
     if (!known || batch.lsn < held->cursor_lsn || batch.lsn > aul_visible_lsn(run->life.store))
         aul_crash_wrong(run, "a cursor behind LSN %llu shows LSN %llu, which is %s",
                         (unsigned long long)held->cursor_lsn, (unsigned long long)batch.lsn,

@@ -17,6 +17,7 @@
 #define KEPT 20
 #define IN_LINE 4
 #define CLOSED 20
+#define RUNS_OF_READER 20
 /* One in: */
 #define EVERY_CALL 300
 #define EVERY_CALL_TWICE 20
@@ -57,20 +58,16 @@ static bool check_report(aul_crash_run *run, const aul_store *store) {
 }
 
 bool aul_crash_accept(aul_crash_run *run, aul_store *store, aul_model *model) {
-    const aul_history *history = &store->manifest.history;
     u64 last = store->info.last_lsn;
     u64 required = aul_max(model->required, model->visible);
     if (last < required)
         return aul_crash_wrong(run, "the log ends at LSN %llu, %llu was acknowledged",
                                (unsigned long long)last, (unsigned long long)required);
-    u64 kept = last;
-    for (size_t i = model->count; i-- > 1;)
-        if (aul_history_cut_at(history, model->states[i].lsn))
-            kept = aul_min(kept, model->states[i].lsn - 1);
-    if (aul_model_at(model, required)->lsn > kept)
+    u64 must = aul_model_at(model, required)->lsn;
+    if (!aul_crash_see(run, store, model)) return false;
+    if (model->kept < must)
         return aul_crash_wrong(run, "LSN %llu was acknowledged, and is cut",
-                               (unsigned long long)aul_model_at(model, required)->lsn);
-    aul_model_cut(model, kept);
+                               (unsigned long long)must);
     if (store->read_only) return true;
     if (!check_report(run, store)) return false;
     if (store->log.next_lsn <= model->issued)
@@ -148,9 +145,15 @@ static u64 look_at(aul_crash_run *run, aul_store **reader, u64 *visible) {
         return 0;
     }
     *visible = aul_visible_lsn(*reader);
-    const aul_model_state *shown = aul_crash_shown(*reader, model, *visible);
-    aul_crash_check_view(run, *reader, NULL, shown, false);
-    return shown->lsn;
+    aul_model seen;
+    aul_model_copy(model, &seen);
+    if (aul_crash_see(run, *reader, &seen))
+        aul_crash_check_view(run, *reader, NULL, aul_model_top(&seen), false);
+    if (!run->failed && aul_random_chance(&run->random, RUNS_OF_READER))
+        aul_crash_check_runs(run, *reader, &seen, *visible, false);
+    u64 kept = seen.kept;
+    aul_model_free(&seen);
+    return kept;
 }
 
 /* A process that only reads looks at the image, and changes nothing. The power goes while it does,
@@ -189,10 +192,9 @@ static void recover_again(aul_crash_run *run) {
         u64 last = aul_model_top(&run->life.model)->lsn;
         aul_model_copy(&run->life.model, &model);
         bool right = aul_crash_accept(run, store, &model);
-        if (right && aul_model_top(&model)->lsn != last)
+        if (right && model.kept != last)
             right = aul_crash_wrong(run, "a second recovery ends at LSN %llu, the first at %llu",
-                                    (unsigned long long)aul_model_top(&model)->lsn,
-                                    (unsigned long long)last);
+                                    (unsigned long long)model.kept, (unsigned long long)last);
         if (right) aul_crash_check(run, store, &model, false);
         aul_model_free(&model);
         aul_free(store);
@@ -206,7 +208,9 @@ void aul_crash_use(aul_crash_run *run) {
     u8 changes[AUL_MODEL_CHANGES_ROOM(200)];
     u64 records;
     aul_commit_options options = {.durability = AUL_DURABILITY_SYNC};
-    aul_model_state *state = &model->states[aul_crash_begin_state(run, &options)];
+    aul_crash_made made;
+    aul_crash_begin_state(run, &options, &made);
+    aul_model_state *state = aul_crash_state_of(run, &made);
     size_t bytes = aul_model_random_changes(state, &run->random, changes,
                                             1 + aul_random_below(&run->random, 200), &records);
     state->lsn = state->first_lsn + records - 1;
@@ -226,6 +230,7 @@ void aul_crash_close_and_look(aul_crash_run *run) {
     aul_error error = {0};
     run->life.op = AUL_OP_CLOSE;
     int status = aul_close(run->life.store, &error);
+    aul_crash_note_close(&run->life.model, run->life.store);
     aul_free(run->life.store);
     run->life.store = NULL;
     if (status) {

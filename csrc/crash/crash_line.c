@@ -25,7 +25,7 @@ static void begin(aul_crash_run *run, aul_crash_op op) {
 
 static void do_one(const line *in, aul_random *random) {
     aul_crash_run *run = in->run;
-    u64 what = in->burst ? 0 : aul_random_below(random, 100);
+    u64 what = in->burst ? 0 : aul_random_below(random, 112);
     bool os = aul_random_chance(random, in->os);
     u32 durability = os ? AUL_DURABILITY_OS : AUL_DURABILITY_SYNC;
     if (what < 65) {
@@ -42,9 +42,15 @@ static void do_one(const line *in, aul_random *random) {
     } else if (what < 92) {
         begin(run, AUL_OP_TRANSACTION);
         aul_crash_transact(run, durability);
-    } else {
+    } else if (what < 100) {
         begin(run, AUL_OP_SYNC);
         aul_crash_sync(run);
+    } else if (what < 106) {
+        begin(run, AUL_OP_REWIND);
+        aul_crash_rewind(run, durability);
+    } else {
+        begin(run, AUL_OP_NAME);
+        aul_crash_name(run, durability);
     }
 }
 

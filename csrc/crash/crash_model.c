@@ -88,8 +88,73 @@ aul_model_state *aul_model_push(aul_model *model) {
     }
     model->states[model->count] = model->states[model->count - 1];
     aul_model_state *state = &model->states[model->count++];
-    state->touched = 0;
+    state->parent = model->count - 2;
+    state->serial = ++model->serials;
+    state->touched = state->kind = state->branch = 0;
+    state->pending = false;
     return state;
+}
+
+aul_model_state *aul_model_push_control(aul_model *model, u32 kind, u64 lsn, u64 time_ns) {
+    aul_model_state *state = aul_model_push(model);
+    state->kind = kind;
+    state->first_lsn = state->lsn = lsn;
+    state->time_ns = time_ns;
+    state->durable = 0;
+    return state;
+}
+
+void aul_model_branch(aul_model *model, aul_model_state *state, u32 branch, size_t parent) {
+    const aul_model_state *from = &model->states[parent];
+    state->branch = branch;
+    state->run = state->lsn;
+    state->parent = parent;
+    state->end_pages = from->end_pages;
+    state->written = from->written;
+    memcpy(state->pages, from->pages, sizeof state->pages);
+}
+
+/* Short ones and long ones: what has them is of many sizes. */
+const char *aul_model_name(u32 name, size_t *bytes) {
+    static const u8 sizes[AUL_MODEL_NAMES] = {1, 3, 8, 9, 33, 80, 160, 255};
+    static char texts[AUL_MODEL_NAMES][256];
+    char *text = texts[name];
+    *bytes = sizes[name];
+    if (text[0]) return text;
+    memset(text, 'x', *bytes);
+    text[0] = (char)('a' + name);
+    return text;
+}
+
+u32 aul_model_find_name(const char *bytes, size_t count) {
+    u32 name = 0;
+    for (size_t own; name < AUL_MODEL_NAMES; name++) {
+        const char *text = aul_model_name(name, &own);
+        if (own == count && memcmp(text, bytes, count) == 0) break;
+    }
+    return name;
+}
+
+const aul_model_state *aul_model_maker(const aul_model_state *state, u32 name) {
+    while (state->kind != AUL_RESTORE_POINT || state->name != name) state--;
+    return state;
+}
+
+aul_model_between aul_model_compare(const aul_model *model, const aul_model_state *a,
+                                    const aul_model_state *b) {
+    aul_model_between between = {0};
+    const aul_model_state *on_a = a, *on_b = b;
+    while (on_a != on_b) { /* a state's parent is older than it */
+        const aul_model_state **newer = on_a > on_b ? &on_a : &on_b;
+        between.only_a += newer == &on_a;
+        between.only_b += newer == &on_b;
+        between.touched |= (*newer)->touched;
+        *newer = &model->states[(*newer)->parent];
+    }
+    for (u32 page = 0; page < AUL_MODEL_PAGES; page++)
+        if (memcmp(a->pages[page], b->pages[page], AUL_MODEL_PAGE_SIZE) != 0)
+            between.different |= 1u << page;
+    return between;
 }
 
 void aul_model_cut(aul_model *model, u64 lsn) {

@@ -208,7 +208,7 @@ static u32 choose_durability(aul_random *random) {
 static void step(aul_crash_run *run, const shape *like) {
     aul_random *random = &run->random;
     u32 durability = choose_durability(random);
-    u64 what = aul_random_below(random, 100);
+    u64 what = aul_random_below(random, 124);
     aul_crash_op committing = durability ? AUL_OP_COMMIT_OS : AUL_OP_COMMIT;
     begin_operation(run, AUL_OP_SYNC);
     if (run->life.logged_count && aul_random_chance(random, 50)) aul_crash_wait_logged(run);
@@ -241,6 +241,12 @@ static void step(aul_crash_run *run, const shape *like) {
         aul_crash_hold(run);
     } else if (what < 95) {
         intrude(run);
+    } else if (what < 110) {
+        run->life.op = AUL_OP_REWIND;
+        aul_crash_rewind(run, durability);
+    } else if (what < 119) {
+        run->life.op = AUL_OP_NAME;
+        aul_crash_name(run, durability);
     } else if (!run->life.faulty && !run->life.lies) {
         follow(run);
     }
@@ -279,6 +285,7 @@ bool aul_crash_close_session(aul_crash_run *run) {
     run->life.model.issued = aul_max(run->life.model.issued, run->life.store->log.next_lsn - 1);
     if (status && !aul_crash_excused(run, status))
         aul_crash_wrong(run, "a clean close: %d %s", status, error.text);
+    aul_crash_note_close(&run->life.model, run->life.store);
     if (!status && !failed) run->life.model.required = aul_model_top(&run->life.model)->lsn;
     run->life.model.visible = run->life.model.required;
     aul_free(run->life.store);

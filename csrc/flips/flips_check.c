@@ -28,8 +28,7 @@ static int look(aul_crash_run *run, aul_simdisk *image) {
     int status =
         aul_crash_open_damaged(run, image, &run->life.model, 0, true, &store, &now, &error);
     if (status) return status;
-    aul_crash_check_view(run, store, NULL, aul_crash_shown(store, &now, aul_visible_lsn(store)),
-                         true);
+    if (!run->failed) aul_crash_check_view(run, store, NULL, aul_model_top(&now), true);
     aul_model_free(&now);
     aul_free(store);
     return AUL_OK;

@@ -26,6 +26,7 @@ typedef enum { FREE, READY, WAITING } thread_state;
 
 typedef struct {
     thread_state state;
+    bool stays;   /* nobody else goes on before it waits */
     bool lasting; /* made by the engine: nobody expects its end */
     u64 late;     /* so many turns others have before it goes on */
     ucontext_t context;
@@ -122,7 +123,12 @@ int aul_sim_thread_start(aul_sim_body *body, void *argument) {
 }
 
 void aul_sim_thread_give_way(u32 percent) {
-    if (current >= 0 && aul_random_chance(chance, percent)) give_turn_back();
+    if (current >= 0 && !threads[current].stays && aul_random_chance(chance, percent))
+        give_turn_back();
+}
+
+void aul_sim_thread_stay(bool stays) {
+    if (current >= 0) threads[current].stays = stays;
 }
 
 static void wake(thread *sleeper) {

@@ -26,6 +26,8 @@ int aul_sim_thread_start(aul_sim_body *body, void *argument);
 int aul_sim_thread_current(void);
 /* Another may go on here, in so many cases of a hundred. */
 void aul_sim_thread_give_way(u32 percent);
+/* From now on no other may go on before this one waits, or says that it does not stay any more. */
+void aul_sim_thread_stay(bool stays);
 
 /* Lets them run until all that were started here have ended; those that the engine has made may
  * wait on. False: the others wait, too, and nobody will ever wake them. A turn may end, too, before
