@@ -74,17 +74,25 @@ void aul_log_destroy(aul_store *store) {
 
 /* The writer's place */
 
-static bool try_claim(aul_log *log, u64 me, bool take) {
-    u64 holder = atomic_load_explicit(&log->writer, memory_order_relaxed);
-    if (holder && (!take || holder & AUL_WRITER_CALLS)) return false;
-    return atomic_compare_exchange_strong(&log->writer, &holder, me);
+static bool try_claim(aul_log *log, u64 me) {
+    u64 nobody = atomic_load_explicit(&log->writer, memory_order_relaxed);
+    return nobody == 0 && atomic_compare_exchange_strong(&log->writer, &nobody, me);
+}
+
+/* Takes it, from a transaction between two of its calls too; with log.lock held. */
+static bool try_take(aul_log *log, u64 me) {
+    u64 holder = atomic_load(&log->writer);
+    if (holder & AUL_WRITER_CALLS || !atomic_compare_exchange_strong(&log->writer, &holder, me))
+        return false;
+    log->displaced = holder;
+    return true;
 }
 
 int aul_log_claim_writer(aul_store *store, u32 wait_ms, bool take, u64 *me, aul_error *error) {
     aul_log *log = &store->log;
     *me = (atomic_fetch_add(&log->writers, 1) + 1) << 1 | AUL_WRITER_CALLS;
     for (int round = 0; round < SPIN_ROUNDS; round++) {
-        if (try_claim(log, *me, take)) return AUL_OK;
+        if (try_claim(log, *me)) return AUL_OK;
         RELAX();
     }
     u64 deadline = store->disk->monotonic(store->disk->context) + wait_ms * 1000000ull;
@@ -92,7 +100,8 @@ int aul_log_claim_writer(aul_store *store, u32 wait_ms, bool take, u64 *me, aul_
     pthread_mutex_lock(&log->lock);
     atomic_fetch_add(&log->writer_waiters, 1);
     atomic_fetch_add(&log->takers, take);
-    while (!(claimed = try_claim(log, *me, take)) && atomic_load(&store->state) == AUL_STATE_OPEN)
+    while (!(claimed = (take ? try_take : try_claim)(log, *me)) &&
+           atomic_load(&store->state) == AUL_STATE_OPEN)
         if (!aul_wait_until(store, &log->writer_free, &log->lock, deadline)) break;
     atomic_fetch_sub(&log->takers, take);
     atomic_fetch_sub(&log->writer_waiters, 1);
@@ -104,8 +113,15 @@ int aul_log_claim_writer(aul_store *store, u32 wait_ms, bool take, u64 *me, aul_
 }
 
 bool aul_log_writer_calls(aul_store *store, u64 me) {
-    u64 resting = me & ~(u64)AUL_WRITER_CALLS;
-    return atomic_compare_exchange_strong(&store->log.writer, &resting, me);
+    aul_log *log = &store->log;
+    u64 resting = me & ~(u64)AUL_WRITER_CALLS, holder = resting;
+    if (AUL_LIKELY(atomic_compare_exchange_strong(&log->writer, &holder, me))) return true;
+    pthread_mutex_lock(&log->lock);
+    while (log->displaced == resting) pthread_cond_wait(&log->writer_free, &log->lock);
+    holder = resting; /* under the lock nobody takes it now */
+    bool calls = atomic_compare_exchange_strong(&log->writer, &holder, me);
+    pthread_mutex_unlock(&log->lock);
+    return calls;
 }
 
 /* Tells those who wait for the place. Where one of them may do more than the others, all: which of
@@ -129,6 +145,15 @@ void aul_log_release_writer(aul_store *store) {
     aul_log *log = &store->log;
     atomic_store(&log->writer, 0);
     if (atomic_load(&log->writer_waiters)) tell_waiters(log);
+}
+
+void aul_log_end_taking(aul_store *store, bool give_back) {
+    aul_log *log = &store->log;
+    pthread_mutex_lock(&log->lock);
+    atomic_store(&log->writer, give_back ? log->displaced : 0);
+    log->displaced = 0;
+    pthread_cond_broadcast(&log->writer_free);
+    pthread_mutex_unlock(&log->lock);
 }
 
 /* Failing */

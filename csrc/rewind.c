@@ -209,7 +209,7 @@ static int backtrack(aul_store *store, u64 lsn, const aul_commit_options *option
     /* The log may have failed while we waited: what is newest is not known then. */
     status = aul_check_writable(store, error);
     if (!status) status = rewind_now(store, lsn, options, out, outcome, error);
-    aul_log_release_writer(store);
+    aul_log_end_taking(store, !outcome->logged); /* nothing was rewound: nobody is in conflict */
     return status || !outcome->logged
                ? status
                : aul_wait_for(store, outcome->lsn, options->durability, wait_ms, outcome, error);

@@ -84,6 +84,7 @@ typedef struct {
     int directory;            /* open before a file is made in it: its sync needs no other */
 
     pthread_mutex_t lock;                   /* guards what follows */
+    u64 displaced;                          /* whose place is taken, and may be given back */
     pthread_cond_t written_more;            /* a turn of writing is over */
     aul_log_waiter *waiting, *waiting_last; /* for their LSNs to become durable, lowest first */
     u32 awake;                              /* of them */
@@ -230,10 +231,13 @@ void aul_log_destroy(aul_store *store);
  * `take` it is taken away from a transaction between two of its calls. */
 int aul_log_claim_writer(aul_store *store, u32 wait_ms, bool take, u64 *me, aul_error *error);
 /* Around the calls of who keeps the place from one to the next: a call begins, false when the place
- * was taken away; and ends. */
+ * was taken away, for which it waits until that is known; and ends. */
 bool aul_log_writer_calls(aul_store *store, u64 me);
 void aul_log_writer_rests(aul_store *store, u64 me);
 void aul_log_release_writer(aul_store *store);
+/* Ends what was begun with `take`: the transaction has its place again, and goes on, or has lost
+ * it. */
+void aul_log_end_taking(aul_store *store, bool give_back);
 /* Logs a batch; the caller has the writer's place. After AUL_OK it is in the log. A status other
  * than AUL_UNKNOWN says that nothing was logged. */
 int aul_log_append(aul_store *store, aul_log_batch *batch, aul_error *error);

@@ -284,6 +284,59 @@ def test_one_that_conflicts_can_be_rolled_back_or_dropped(db: aurolog.Volume) ->
         assert tx[0][:4] == b"base"
 
 
+@pytest.mark.parametrize("when", [2, 9, "nobody"])
+def test_one_goes_on_where_nothing_was_rewound(db: aurolog.Volume, when: aurolog.When) -> None:
+    """To where the volume is, and what is refused."""
+    for data in (b"one", b"two"):
+        with db.transaction() as tx:
+            tx.write(0, 0, data)
+    collecting = db.transaction()
+    collecting.write(1, 0, b"late")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(backtrack_in_vain, db, when).result()
+    assert collecting.commit() == 3
+    with db.transaction() as tx:
+        tx.write(2, 0, b"mine")
+        assert tx[1][:4] == b"late"
+        backtrack_in_vain(db, when if when != 2 else 3)
+        assert tx[2][:4] == b"mine"
+        tx.write(2, 4, b"too")
+    assert db[2][:7] == b"minetoo"
+
+
+def backtrack_in_vain(db: aurolog.Volume, when: aurolog.When) -> None:
+    """To where the volume is, or nowhere."""
+    if when == db.visible_lsn:
+        assert db.backtrack(when).lsn is None
+    else:
+        with pytest.raises(aurolog.MomentError):
+            db.backtrack(when)
+
+
+@pytest.mark.threads
+def test_transactions_beside_rewinds_in_vain(db: aurolog.Volume) -> None:
+    """None of them is in conflict, wherever its calls meet."""
+    with db.transaction() as tx:
+        tx.write(0, 0, bytes(8))
+    stop = threading.Event()
+
+    def rewind_in_vain() -> None:
+        while not stop.is_set():
+            with pytest.raises(aurolog.LsnError):
+                db.backtrack(2**40)
+
+    with ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(rewind_in_vain) for _ in range(2)]
+        for number in range(1, 300):
+            with db.transaction() as tx:
+                for _ in range(5):
+                    assert int.from_bytes(tx[0][:8], "little") == number - 1
+                tx.write(0, 0, number.to_bytes(8, "little"))
+        stop.set()
+        for future in done:
+            future.result()
+
+
 def test_rewinding_inside_of_ones_own_transaction(db: aurolog.Volume) -> None:
     with db.transaction() as tx:
         tx.write(0, 0, b"base")
