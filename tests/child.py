@@ -54,16 +54,27 @@ def write_program(path: str, seed: str, durability: str) -> None:
         say("a", number, tx.lsn)
 
 
-def commit_given(path: str, durability: str, now: str) -> None:
-    """Commits what each line gives, packed and in hexadecimal, until it is killed: the LSN of each.
-    The clock stands still.
+def do_given(path: str, durability: str, now: str) -> None:
+    """Does what each line gives, until it is killed: `commit` changes, packed and in hexadecimal,
+    `rewind` to an LSN, `name` it as what follows, or `delete` that name. Says the LSN of each; 0
+    where nothing was logged. The clock stands still.
     """
     db = aurolog.open(path, durability=durability, clock=lambda: int(now))
     say("open")
     for line in sys.stdin:
-        with db.transaction() as tx:
-            tx.apply(bytes.fromhex(line))
-        say(tx.lsn)
+        what, given = line.rstrip("\n").split(" ", 1)
+        if what == "commit":
+            with db.transaction() as tx:
+                tx.apply(bytes.fromhex(given))
+            say(tx.lsn or 0)
+        elif what == "rewind":
+            say(db.backtrack(int(given)).lsn or 0)
+        elif what == "name":
+            db.restore_point(given)
+            say(db.visible_lsn)
+        else:
+            db.delete_restore_point(given)
+            say(db.visible_lsn)
     signal.pause()
 
 

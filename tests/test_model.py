@@ -1,8 +1,9 @@
 """Random programs of the public API beside the model: a dict of page versions.
 
 Whatever a program does, every LSN of the history shows what the model had then: in the volume and
-its views, beside a writer and after it, reopened, killed. The log is checked as it grows: applied
-to the model's pages, its records make the next ones, and what it said once it says for ever.
+its views, beside a writer and after it, reopened, killed, rewound. The log is checked as it grows:
+applied to the model's pages, its records make the next ones, and what it said once it says for
+ever. Runs, names, moments and differences are those of `past.Past`.
 
 What the model does not know: power cuts (`make crash`), threads, damage.
 
@@ -15,9 +16,10 @@ import asyncio
 import itertools
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from past import Commit, Past, nanoseconds_until, reason_of, time_of
 from support import Change, Child, Draft, Model, State, assert_same, copy, perform
 
 import aurolog
@@ -69,6 +72,9 @@ CHANGES = {size: st.lists(a_change(size), min_size=1, max_size=6) for size in PA
 HOW = st.sampled_from(["calls", "tuples", "packed"])
 DURABILITY = st.sampled_from([None, "os", "sync"])
 NOTE = st.one_of(st.none(), st.text(max_size=20).filter(lambda text: text.isprintable()))
+NAMES = ("a", "now", "before the end", "ü" * 127, "v1.0-rc1")
+NAME = st.sampled_from(NAMES)
+MICROSECOND = timedelta(microseconds=1)
 
 
 def redo(draft: Draft, record: aurolog.Record) -> None:
@@ -96,11 +102,6 @@ def touches(batch: aurolog.Batch, page: int) -> bool:
     )
 
 
-def time_of(nanoseconds: int) -> datetime:
-    """A clock's answer as the API shows it."""
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=nanoseconds // 1000)
-
-
 class Volumes(RuleBasedStateMachine):
     """A volume and its model, driven by the same steps."""
 
@@ -111,6 +112,7 @@ class Volumes(RuleBasedStateMachine):
         self.copies = self.commits = self.now = 0
         self.durable = 0
         self.batches: list[aurolog.Batch] = []
+        self.past = Past()
         self.views: list[tuple[aurolog.View, State]] = []
         self.pins: list[tuple[memoryview, bytes]] = []
         self.readers: list[tuple[aurolog.Volume, int]] = []
@@ -265,7 +267,6 @@ class Volumes(RuleBasedStateMachine):
         for batch, (draft, _) in zip(new, logged, strict=True):
             assert batch.epoch == self.db.epoch
             self._check_batch(batch, draft, note or "")
-            self.model.commit(draft, batch.lsn)
         self.commits += len(logged)
         self.wrote = self.wrote or bool(logged)
         if logged:
@@ -283,8 +284,6 @@ class Volumes(RuleBasedStateMachine):
         assert [record.lsn for record in batch.records] == list(
             range(batch.first_lsn, batch.lsn + 1)
         )
-        clock = time_of(self.now)
-        assert batch.time == (max(clock, last.time) if last else clock)
         assert batch.pages == draft.length
         redone = self.model.begin()
         for record in batch.records:
@@ -292,7 +291,22 @@ class Volumes(RuleBasedStateMachine):
         assert redone.length == draft.length
         for page in {*redone.pages, *draft.pages}:
             assert redone.page(page) == draft.page(page), f"the log makes another page {page}"
+        self._add(batch, draft, touched=draft.touched)
+
+    def _add(self, batch: aurolog.Batch, draft: Draft, **of_commit: Any) -> None:
+        """A batch that was found right."""
+        of_clock = max(self.now, 1, self.past.newest_nanoseconds)
+        commit = {
+            "nanoseconds": of_clock,
+            "parent_lsn": self.past.newest_lsn,
+            "touched": (),
+            **of_commit,
+        }
+        commit["touched"] = frozenset(commit["touched"])
+        assert batch.time == time_of(commit["nanoseconds"])
+        self.past.add(Commit(batch.lsn, batch.first_lsn, epoch=batch.epoch, **commit))
         self.batches.append(batch)
+        self.model.commit(draft, batch.lsn)
 
     def _new_batches(self) -> list[aurolog.Batch]:
         return list(self.db.log(first=self.batches[-1].lsn + 1 if self.batches else 1))
@@ -320,22 +334,22 @@ class Volumes(RuleBasedStateMachine):
 
     def _at(self, db: aurolog.Volume, lsn: int, visible: int) -> aurolog.View | None:
         """The view of an LSN, checked, or None where it is refused and has to be."""
-        before = [batch for batch in self.batches if batch.lsn <= lsn]
-        following = self.batches[len(before)] if len(before) < len(self.batches) else None
-        commit = before[-1].lsn if before else 0
-        is_cut = following is not None and lsn > commit and following.first_lsn > lsn
-        if lsn > visible or is_cut:
+        if lsn > visible or self.past.is_cut(lsn):
             with pytest.raises(aurolog.LsnError) as refused:
                 db.at(lsn)
             assert refused.value.lsn == lsn
             assert refused.value.visible_lsn == visible
             return None
         view = db.at(lsn)
-        assert view.lsn == commit
-        assert view.time == (before[-1].time if before else None)
+        self._check_view(view, lsn)
+        return view
+
+    def _check_view(self, view: aurolog.View, lsn: int) -> None:
+        commit = self.past.last(lsn)
+        assert view.lsn == (commit.lsn if commit else 0)
+        assert view.time == (time_of(commit.nanoseconds) if commit else None)
         assert view.page_size == self.size
         assert_same(view, self.model.at(lsn), also=LOOKED_AT)
-        return view
 
     @rule(page=st.sampled_from(LOOKED_AT))
     def pin(self, page: int) -> None:
@@ -352,15 +366,220 @@ class Volumes(RuleBasedStateMachine):
     @rule(page=st.sampled_from(LOOKED_AT))
     def list_versions(self, page: int) -> None:
         found = [version.lsn for version in self.db.versions(page)]
-        images = [(state.lsn, state.page(page)) for state in self.model.states]
+        path = [0, *(commit.lsn for commit in reversed(self.past.path(self.past.newest_lsn)))]
+        images = [(lsn, self.model.at(lsn).page(page)) for lsn in path]
         changed = {b[0] for a, b in itertools.pairwise(images) if a[1] != b[1]}
-        about_it = [batch.lsn for batch in self.batches if touches(batch, page)]
+        about_it = [b.lsn for b in self.batches if b.lsn in path and touches(b, page)]
         assert changed <= set(found)
         assert set(found) <= set(about_it)
         assert found == sorted(set(found))
         times = {batch.lsn: batch.time for batch in self.batches}
         for version in self.db.versions(page):
             assert version.time == times[version.lsn]
+
+    # --- going to another moment, and naming it
+
+    def _moment(self, data: st.DataObject) -> tuple[aurolog.When, int | None]:
+        """Something that says when, and the LSN that it means; `None` where it is to be refused."""
+        lsn: int | None
+        kind = data.draw(st.sampled_from(["LSN", "commit", "name", "time", "ago"]))
+        if kind == "LSN":
+            edges = sorted({0, 1, self.past.newest_lsn + 1, *self._edges()})
+            lsn = data.draw(st.sampled_from(edges))
+            refused = lsn > self.past.newest_lsn or self.past.is_cut(lsn)
+            said = data.draw(st.sampled_from([lsn, str(lsn)]))
+            return said, None if refused else lsn
+        if kind == "commit":
+            lsn = data.draw(st.sampled_from([0, *(commit.lsn for commit in self.past.commits)]))
+            return lsn, lsn
+        if kind == "name":
+            name = data.draw(NAME)
+            point = self.past.points(self.past.newest_lsn).get(name)
+            return name, point.lsn if point else None
+        ticks = st.sampled_from([-1, 0, 0, 1])
+        times = [0, self.now, *(commit.nanoseconds for commit in self.past.commits)]
+        time = time_of(data.draw(st.sampled_from(times))) + data.draw(ticks) * MICROSECOND
+        until = nanoseconds_until(time)
+        when: aurolog.When = data.draw(st.sampled_from([time, time.isoformat()]))
+        if kind == "ago":
+            when = time_of(self.now) - time
+            until = max(self.now, 1) - when // MICROSECOND * 1000
+        newest = max(self.now, 1, self.past.newest_nanoseconds)
+        commit = self.past.last_by(until)
+        ahead = isinstance(when, timedelta) and when < timedelta(0)
+        if ahead or until // 1000 > newest // 1000 or commit is None:
+            return when, None
+        return when, commit.lsn
+
+    @rule(data=st.data(), keep=st.booleans())
+    def look_at_a_moment(self, data: st.DataObject, keep: bool) -> None:
+        when, lsn = self._moment(data)
+        if lsn is None:
+            with pytest.raises(aurolog.MomentError):
+                self.db.at(when)
+            return
+        view = self.db.at(when)
+        self._check_view(view, lsn)
+        if keep and len(self.views) < KEPT_MAX:
+            self.views.append((view, self.model.at(lsn)))
+
+    @rule(data=st.data(), to_now=st.booleans())
+    def compare_two_moments(self, data: st.DataObject, to_now: bool) -> None:
+        when, a = self._moment(data)
+        if to_now:
+            other, b = None, self.past.newest_lsn
+        else:
+            other, b = self._moment(data)
+        if a is None or b is None:
+            with pytest.raises(aurolog.MomentError):
+                self.db.diff(when, other)
+            return
+        found = list(self.db.diff(when, other))
+        before, after = self.model.at(a), self.model.at(b)
+        pages = {*before.pages, *after.pages}
+        assert {page for page in pages if before.page(page) != after.page(page)} <= set(found)
+        assert found == self.past.touched(a, b)
+
+    @rule(data=st.data(), note=NOTE, dry_run=st.booleans())
+    def rewind(self, data: st.DataObject, note: str | None, dry_run: bool) -> None:
+        when, lsn = self._moment(data)
+        if lsn is None:
+            with pytest.raises(aurolog.MomentError):
+                self.db.backtrack(when, dry_run=dry_run)
+            return
+        if dry_run:
+            found = self.db.backtrack(when, dry_run=True, note=note)
+            assert found == self._rewind_to(lsn, None, pages=True)
+            return
+        wanted = self._rewind_to(lsn, self.past.newest_lsn + 1)
+        assert self.db.backtrack(when, note=note) == wanted
+        self._rewound(wanted, note or "")
+
+    def _rewind_to(self, lsn: int, at: int | None, pages: bool = False) -> aurolog.Rewind:
+        """What a rewind tells whose branch point has the LSN `at`."""
+        before, target = self.past.newest_lsn, self.past.last(lsn)
+        to_lsn = target.lsn if target else 0
+        commits, regained = self.past.apart(before, to_lsn)
+        return aurolog.Rewind(
+            lsn=None if to_lsn == before else at,
+            from_lsn=before,
+            to_lsn=to_lsn,
+            to_time=time_of(target.nanoseconds) if target else None,
+            commits=commits,
+            regained=regained,
+            pages=len(self.past.touched(before, to_lsn)) if pages else None,
+        )
+
+    def _rewound(self, done: aurolog.Rewind, note: str = "") -> None:
+        """The branch point is in the log, durable, and all is as it was back then."""
+        new = self._new_batches()
+        assert [batch.lsn for batch in new] == ([] if done.lsn is None else [done.lsn])
+        if done.lsn is None:
+            return
+        assert self.db.durable_lsn == done.lsn
+        self._add_rewind(new[0], done.to_lsn, note)
+        self.commits += 1
+        self.wrote = True
+
+    def _add_rewind(self, batch: aurolog.Batch, to_lsn: int, note: str = "") -> None:
+        assert batch.note == note
+        how = {"parent_lsn": to_lsn, "begins": "rewind", "reason": reason_of(note)}
+        self._add_control(batch, target=to_lsn, **how)
+
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["collecting", "reading", "reading", "nothing"]),
+        call=st.sampled_from(["commit", "read", "length", "roll back", "drop"]),
+    )
+    def rewind_below_a_transaction(self, data: st.DataObject, how: str, call: str) -> None:
+        """It is in conflict at its next call of the engine, and nothing of it is committed; where
+        nothing was rewound, it goes on."""
+        when, lsn = self._moment(data)
+        changes = data.draw(CHANGES[self.size])
+        draft = self.model.begin()
+        tx = self.db.transaction()
+        if how == "reading":
+            self._check(tx, draft)
+        if how != "nothing":
+            draft.apply(changes)
+            self._give(tx, changes, "calls")
+        if lsn is None:
+            with pytest.raises(aurolog.MomentError):
+                self.db.backtrack(when)
+            done = None
+        else:
+            done = self._rewind_to(lsn, self.past.newest_lsn + 1)
+            assert self.db.backtrack(when) == done
+            self._rewound(done)
+        if call == "roll back":
+            tx.rollback()
+            return
+        if call == "drop":
+            del tx
+            return
+        in_conflict = done is not None and done.lsn is not None
+        if in_conflict and not (how == "nothing" and call == "commit"):
+            calls: dict[str, Callable[[], object]] = {
+                "commit": tx.commit,
+                "read": lambda: tx[0],
+                "length": lambda: len(tx),
+            }
+            with pytest.raises(aurolog.ConflictError):
+                calls[call]()
+            assert tx.outcome == "rolled back"
+            return
+        tx.commit()
+        self._committed([(draft, tx)])
+
+    @rule(data=st.data(), name=NAME, now=st.booleans())
+    def name_a_moment(self, data: st.DataObject, name: str, now: bool) -> None:
+        when, lsn = (None, self.past.newest_lsn) if now else self._moment(data)
+        if lsn is None or name in self.past.points(self.past.newest_lsn):
+            error = aurolog.MomentError if lsn is None else aurolog.RestorePointError
+            with pytest.raises(error):
+                self.db.restore_point(name, at=when)
+            return
+        wanted = self._point(name, lsn)
+        assert self.db.restore_point(name, at=when) == wanted
+        self._name_is_logged(wanted, self.past.make)
+
+    @rule(name=NAME)
+    def delete_a_name(self, name: str) -> None:
+        point = self.past.points(self.past.newest_lsn).get(name)
+        if point is None:
+            with pytest.raises(aurolog.RestorePointError):
+                self.db.delete_restore_point(name)
+            return
+        self.db.delete_restore_point(name)
+        self._name_is_logged(point, self.past.delete)
+
+    def _point(self, name: str, lsn: int) -> aurolog.RestorePoint:
+        """The one that is made now."""
+        return self.past.point(name, lsn, max(self.now, 1, self.past.newest_nanoseconds))
+
+    def _name_is_logged(
+        self, point: aurolog.RestorePoint, what: Callable[[aurolog.RestorePoint, int], None]
+    ) -> None:
+        (batch,) = self._new_batches()
+        assert self.db.durable_lsn == batch.lsn
+        self._add_name(batch, point, what)
+        self.commits += 1
+        self.wrote = True
+
+    def _add_name(
+        self,
+        batch: aurolog.Batch,
+        point: aurolog.RestorePoint,
+        what: Callable[[aurolog.RestorePoint, int], None],
+    ) -> None:
+        """It is made, or deleted."""
+        self._add_control(batch)
+        (record,) = batch.records
+        kinds = {"make": "restore-point", "delete": "delete-restore-point"}
+        assert record.kind == kinds[what.__name__]
+        assert struct.unpack_from("<Q", record.data) == (point.lsn,)
+        assert record.data[40:].rstrip(b"\0") == point.name.encode()
+        what(point, batch.lsn)
 
     # --- reading the log
 
@@ -444,6 +663,7 @@ class Volumes(RuleBasedStateMachine):
                 if past <= lsn + 1:
                     self._at(reader, past, lsn)
             assert list(reader.log()) == [batch for batch in self.batches if batch.lsn <= lsn]
+            self._check_runs_and_names(reader, lsn)
 
     # --- reopening
 
@@ -506,16 +726,30 @@ class Volumes(RuleBasedStateMachine):
         assert self.db.page_size == self.size
 
     def _check_control(self, new: list[aurolog.Batch], kinds: list[str]) -> None:
-        """Control batches, and nothing else, have been logged since."""
+        """Control batches that change nothing, and nothing else, have been logged since."""
         assert [record.kind for batch in new for record in batch.records] == kinds
         for batch in new:
-            last = self.batches[-1] if self.batches else None
-            assert batch.kind == "control"
-            assert batch.pages == self.model.newest.length
-            assert last is None or batch.time >= last.time
-            skipped = batch.first_lsn - (last.lsn if last else 0) - 1
-            assert skipped >= 2**32 if "branch-point" in kinds else skipped == 0
-            self.batches.append(batch)
+            cut = batch.records[0].kind == "branch-point"
+            skipped = batch.first_lsn - self.past.newest_lsn - 1
+            assert skipped >= 2**32 if cut else skipped == 0
+            how = {"begins": "cut", "reason": "unclean end"} if cut else {}
+            self._add_control(batch, nanoseconds=self.past.newest_nanoseconds, **how)
+
+    def _add_control(
+        self, batch: aurolog.Batch, target: int | None = None, **of_commit: Any
+    ) -> None:
+        """A control batch, after which the volume is as at `target`, or as before."""
+        assert batch.kind == "control"
+        assert batch.lsn == batch.first_lsn
+        draft = Draft(self.model.newest if target is None else self.model.at(target))
+        assert batch.pages == draft.length
+        self._add(batch, draft, **of_commit)
+        commit = self.past.commits[-1]
+        (record,) = batch.records
+        if commit.begins:
+            kind = {"rewind": 1, "cut": 2}[commit.begins]
+            numbers = (commit.parent_lsn, batch.lsn, batch.epoch, commit.nanoseconds, kind)
+            assert record.data == struct.pack("<QQQQI28s", *numbers, commit.reason.encode())
 
     # --- always
 
@@ -530,10 +764,15 @@ class Volumes(RuleBasedStateMachine):
         buffer = bytearray(self.size)
         self.db.read_into(0, buffer)
         assert buffer == self.model.newest.page(0)
+        self._check_runs_and_names(self.db, self.past.newest_lsn)
         for memory, wanted in self.pins:
             assert bytes(memory) == wanted
         if self.views:
             assert_same(*self.views[-1])
+
+    def _check_runs_and_names(self, db: aurolog.Volume, lsn: int) -> None:
+        assert db.history == self.past.history(lsn)
+        assert list(db.restore_points.items()) == list(self.past.points(lsn).items())
 
     def _give(self, tx: aurolog.Transaction, changes: list[Change], how: str) -> None:
         if how == "calls":
@@ -556,14 +795,15 @@ class KilledWriters(Volumes):
     @rule(data=st.data(), count=st.integers(1, 8))
     def kill_a_process(self, data: st.DataObject, count: int) -> None:
         """Another one writes and is killed, wherever it then is, after some acknowledgements."""
-        programs = [data.draw(CHANGES[self.size]) for _ in range(count)]
+        steps = self._steps(data, count)
         waits_for = data.draw(st.integers(0, count))
         self._let_go()
         self._close()
-        with Child("commit_given", self.path, self.durability, self.now) as child:
+        with Child("do_given", self.path, self.durability, self.now) as child:
             assert child.line() == "open"
-            for changes in programs:
-                child.say(aurolog.pack_changes(changes).hex())
+            for what, given in steps:
+                text = aurolog.pack_changes(given).hex() if what == "commit" else given
+                child.say(f"{what} {text}")
             acknowledged = [int(child.line()) for _ in range(waits_for)]
             child.kill_and_keep_hearing()
             acknowledged += [int(line) for line in child.lines()]
@@ -573,17 +813,54 @@ class KilledWriters(Volumes):
         if wrote:
             self._check_control(new[:1], ["clean-close"])
             del new[0]
-        theirs = [batch for batch in new if batch.kind == "pages"]
-        assert [batch.lsn for batch in theirs][: len(acknowledged)] == acknowledged
-        assert len(theirs) <= count
-        for batch, changes in zip(theirs, programs, strict=False):
-            draft = self.model.begin()
-            draft.apply(changes)
-            self._check_batch(batch, draft)
-            self.model.commit(draft, batch.lsn)
-        if theirs:
-            assert not self.db.recovery.clean
-        self._check_control(new[len(theirs) :], [] if self.db.recovery.clean else ["branch-point"])
+        cut = [] if self.db.recovery.clean else [new.pop()]
+        assert not new or cut
+        done = self._done(steps, new)
+        assert done[: len(acknowledged)] == acknowledged
+        self._check_control(cut, ["branch-point"] * len(cut))
+
+    def _steps(self, data: st.DataObject, count: int) -> list[tuple[str, Any]]:
+        """What the other process has to do: each step possible, wherever the ones before lead."""
+        there = list(self.past.points(self.past.newest_lsn))
+        names = [name for name in NAMES if name not in there]
+        lsns = [0, *(commit.lsn for commit in self.past.commits)]
+        steps: list[tuple[str, Any]] = []
+        for _ in range(count):
+            what = data.draw(st.sampled_from(["commit", "commit", "rewind", "name", "delete"]))
+            if what == "rewind":
+                steps.append((what, data.draw(st.sampled_from(lsns))))
+            elif what == "name" and names:
+                steps.append((what, names.pop()))
+            elif what == "delete" and there:
+                steps.append((what, there.pop()))
+            else:
+                steps.append(("commit", data.draw(CHANGES[self.size])))
+        return steps
+
+    def _done(self, steps: list[tuple[str, Any]], new: list[aurolog.Batch]) -> list[int]:
+        """The first of the steps are in the log; the LSN of each."""
+        done = []
+        for what, given in steps:
+            if what == "rewind" and self._rewind_to(given, 1).lsn is None:
+                done.append(0)
+                continue
+            if len(done) - done.count(0) == len(new):
+                return done
+            batch = new[len(done) - done.count(0)]
+            if what == "commit":
+                draft = self.model.begin()
+                draft.apply(given)
+                self._check_batch(batch, draft)
+            elif what == "rewind":
+                self._add_rewind(batch, self._rewind_to(given, 1).to_lsn)
+            elif what == "name":
+                self._add_name(batch, self._point(given, self.past.newest_lsn), self.past.make)
+            else:
+                there = self.past.points(self.past.newest_lsn)
+                self._add_name(batch, there[given], self.past.delete)
+            done.append(batch.lsn)
+        assert len(done) - done.count(0) == len(new)
+        return done
 
 
 EXAMPLES = int(os.environ.get("AUROLOG_MODEL_EXAMPLES", "60"))
