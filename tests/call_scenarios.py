@@ -16,6 +16,7 @@ import errno
 import fcntl
 import gc
 import importlib.util
+import itertools
 import json
 import os
 import pickle
@@ -362,6 +363,7 @@ class Run:
                 self.attempt("a view", partial(self.view, db, commit.lsn))
         self.attempt("versions", lambda: self.versions(db))
         self.attempt("pinning", lambda: self.pin(db))
+        self.attempt("differences", lambda: self.differences(db))
 
     def view(self, db: aurolog.Volume, lsn: int) -> None:
         """Of a past state."""
@@ -381,9 +383,22 @@ class Run:
             wanted = self.history.at(seen).state.page(0)
             assert bytes(page) == wanted or db.visible_lsn != seen, "a wrong page is pinned"
 
+    def differences(self, db: aurolog.Volume) -> None:
+        """Every page that differs between then and now is told."""
+        seen = db.visible_lsn
+        commits = [commit for commit in self.history.commits if commit.lsn <= seen]
+        now = commits[-1].state
+        for commit in commits[:: max(1, len(commits) // 3)]:
+            then = commit.state
+            told = set(db.diff(then.lsn, seen))
+            pages = {*then.pages, *now.pages}
+            missing = {page for page in pages if then.page(page) != now.page(page)} - told
+            assert not missing or db.visible_lsn != seen, f"nobody tells that {missing} differ"
+
     def look(self, db: aurolog.Volume) -> None:
         """At the log, and all bytes of it."""
         self.attempt("the log", lambda: self.log(db))
+        self.attempt("commits", lambda: self.commits(db))
         self.attempt("verifying", lambda: self.verify(db))
 
     def log(self, db: aurolog.Volume) -> None:
@@ -392,6 +407,17 @@ class Run:
         lsns = [batch.lsn for batch in db.log() if batch.kind == "pages"]
         wanted = [c.lsn for c in self.history.commits if 0 < c.lsn <= seen]
         assert lsns == wanted or db.visible_lsn != seen, f"the log has {lsns}, not {wanted}"
+
+    def commits(self, db: aurolog.Volume) -> None:
+        """Each of them tells every page that it changed."""
+        seen = db.visible_lsn
+        told = {commit.lsn: set(commit.pages) for commit in db.follow(0, timeout=0)}
+        for before, after in itertools.pairwise(c.state for c in self.history.commits):
+            pages = {*before.pages, *after.pages}
+            changed = {page for page in pages if before.page(page) != after.page(page)}
+            missing = changed - told.get(after.lsn, set())
+            if missing and after.lsn <= db.durable_lsn and db.visible_lsn == seen:
+                raise AssertionError(f"commit {after.lsn} does not tell {missing}")
 
     def verify(self, db: aurolog.Volume) -> None:
         """No damage is found."""
