@@ -289,18 +289,20 @@ static int take_past(aul_store *store, const aul_manifest *now, aul_error *error
     return status ? aul_fail(error, status, "no memory for the history") : AUL_OK;
 }
 
-/* Takes over what the manifest says by now. A failure leaves less taken, and nothing wrong. */
-static int read_manifest(aul_store *store, aul_error *error) {
+/* Takes over what the manifest says by now. A failure leaves less taken, and nothing wrong.
+ * Segments of which nothing is known to be durable are left out: a recovery may drop them. */
+static int read_manifest(aul_store *store, const aul_lock_told *told, aul_error *error) {
     aul_follow *follow = &store->follow;
     aul_manifest now;
     int status = aul_manifest_read(store->disk, store->path, &now, error);
     if (status) return status;
     status = check_manifest(store, &now, error);
     if (!status) status = take_past(store, &now, error);
+    u64 durable = aul_max(aul_lock_believed(told, &now), now.durable_lsn);
     for (size_t i = 0; i < now.segment_count && !status; i++) {
         if (i < store->index.list->count)
             end_segment(store, store->index.list->items[i], now.segments[i]);
-        else
+        else if (now.segments[i]->first_lsn <= durable)
             status = add_segment(store, &now.segments[i], error);
     }
     if (!status) {
@@ -350,7 +352,7 @@ static int move_on(aul_store *store, u64 deadline, aul_error *error) {
         if (is_known(store, &told)) return AUL_OK;
         u64 target = aul_lock_believed(&told, &store->manifest);
         if (tries > 1 || !target) {
-            status = read_manifest(store, error);
+            status = read_manifest(store, &told, error);
             target =
                 aul_max(aul_lock_believed(&told, &store->manifest), store->manifest.durable_lsn);
         }
@@ -369,9 +371,10 @@ static int move_on(aul_store *store, u64 deadline, aul_error *error) {
 }
 
 static int refresh(aul_store *store, u64 deadline, aul_error *error) {
+    static const aul_lock_told nothing;
     pthread_mutex_lock(&store->follow.lock);
     int status = move_on(store, deadline, error);
-    if (!status && may_be_sealed(store)) status = read_manifest(store, error);
+    if (!status && may_be_sealed(store)) status = read_manifest(store, &nothing, error);
     pthread_mutex_unlock(&store->follow.lock);
     return status;
 }
