@@ -34,6 +34,7 @@
 #define SESSIONS_MAX 10 /* of one volume */
 #define CACHE_PAGES 128 /* not all that views need */
 #define CHANGES_BYTES ((GROUP * 2 + BULK) * (16 + PAGE))
+#define PATIENCE_MS 20000
 #define WAIT_MS 50
 #ifdef __SANITIZE_THREAD__
 #define AGAIN "make tsan"
@@ -43,14 +44,16 @@
 #define TIMES 2
 #endif
 
-static aul_store *store;
+static aul_store *store;  /* that writes */
+static aul_store *behind; /* that is open read-only, over many sessions of the other */
 static char path[512];
 static u64 seed = 1, seconds = 20;
 static const char *commit_name = "unknown";
 static u64 first_commit; /* the LSN since which there is money */
 static _Atomic bool over;
 static _Atomic u64 acknowledged[COUNTERS], begun[COUNTERS];
-static _Atomic u64 commits, reads, views, diffs, walks, verifications, followers, sessions;
+static _Atomic u64 commits, reads, views, diffs, walks, verifications, followers, followed,
+    sessions;
 
 __attribute__((format(printf, 1, 2), noreturn)) static void wrong(const char *format, ...) {
     va_list arguments;
@@ -403,10 +406,78 @@ static void follow(aul_random *random) {
     free(pages);
 }
 
+static void sleep_ms(u64 ms) {
+    struct timespec time = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* The writer tells others that an LSN is durable before it says so itself: not long before. */
+static void check_durable(u64 lsn) {
+    aul_error error = {0};
+    for (int ms = 0; lsn > aul_durable_lsn(store); ms++) {
+        if (aul_check(store, 0, &error)) return; /* it is being closed */
+        if (ms == PATIENCE_MS) wrong("a follower is ahead of its writer");
+        sleep_ms(1);
+    }
+}
+
+/* Has the store behind move on, and follows it. */
+static void move_on(aul_random *random) {
+    aul_error error = {0};
+    aul_cursor *cursor;
+    aul_batch_info batch;
+    u64 last = aul_durable_lsn(behind), lsn;
+    if (!ok(aul_cursor_follow(behind, last, &cursor, &error), "a cursor that follows", &error))
+        return;
+    while (!atomic_load(&over)) {
+        u64 durable = aul_durable_lsn(behind);
+        int status = aul_cursor_batch(cursor, &batch, &error);
+        if (status == AUL_OK) {
+            if (batch.first_lsn <= last)
+                wrong("a follower has %llu behind %llu", (unsigned long long)batch.lsn,
+                      (unsigned long long)last);
+            last = batch.lsn;
+            check_durable(last);
+            atomic_fetch_add(&followed, 1);
+            continue;
+        }
+        if (status != AUL_END && !ok(status, "following", &error)) break;
+        if (aul_random_chance(random, 10))
+            status = aul_refresh(behind, WAIT_MS, &lsn, &error);
+        else
+            status = aul_follow_wait(behind, durable, WAIT_MS, &lsn, &error);
+        if (status != AUL_PENDING && status != AUL_BUSY && !ok(status, "moving on", &error)) break;
+    }
+    aul_cursor_close(cursor);
+}
+
+static void read_behind(aul_random *random) {
+    u8 *before = malloc(END * PAGE), *after = malloc(END * PAGE);
+    aul_error error = {0};
+    while (!atomic_load(&over)) {
+        aul_view *view;
+        u64 lsn = aul_visible_lsn(behind);
+        if (aul_random_chance(random, 50)) lsn = aul_random_below(random, lsn + 1);
+        if (!look(behind, NULL, 0, END, after)) wrong("the store behind is closed");
+        check_all(after, false);
+        int status = aul_view_open(behind, lsn, &view, &error);
+        if (status == AUL_LSN) continue; /* cut */
+        if (!ok(status, "a view of the store behind", &error)) break;
+        look(behind, view, 0, END, before);
+        look(behind, view, 0, END, after);
+        if (memcmp(before, after, END * PAGE) != 0) wrong("a view of the store behind has changed");
+        check_all(before, lsn < first_commit);
+        aul_view_close(view);
+    }
+    free(before);
+    free(after);
+}
+
 /* Sessions */
 
-static void (*const bodies[])(aul_random *) = {bank,       bank,     cut,    read_now, read_now,
-                                               hold_views, walk_log, verify, verify,   follow};
+static void (*const bodies[])(aul_random *) = {bank,       bank,     cut,        read_now, read_now,
+                                               hold_views, walk_log, verify,     verify,   follow,
+                                               move_on,    move_on,  read_behind};
 #define BODIES (sizeof bodies / sizeof *bodies)
 
 static void *run(void *argument) {
@@ -417,11 +488,6 @@ static void *run(void *argument) {
     else
         bodies[n - COUNTERS](&random);
     return NULL;
-}
-
-static void sleep_ms(u64 ms) {
-    struct timespec time = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
-    nanosleep(&time, NULL);
 }
 
 static void open_volume(void) {
@@ -438,6 +504,10 @@ static void begin_volume(void) {
     open_volume();
     if (!commit(made, AUL_DURABILITY_SYNC, &first_commit)) wrong("closed?");
     free(made);
+    aul_options options = {.read_only = 1, .cache_bytes = CACHE_PAGES * PAGE};
+    aul_error error = {0};
+    int status = aul_open(path, &options, &behind, &error);
+    if (status) wrong("a store behind: %d %s", status, error.text);
 }
 
 /* What was acknowledged is there, and nothing that was never begun. */
@@ -503,13 +573,16 @@ int main(int count, char **arguments) {
         } while (++done < SESSIONS_MAX && time(NULL) < end);
         check_opened();
         aul_free(store);
+        aul_free(behind);
         remove_volume();
     } while (time(NULL) < end);
-    printf("%llu sessions, %llu commits, %llu reads, %llu views, %llu walks of the log, "
-           "%llu differences, %llu verifications, %llu followers; seed %llu: nothing torn\n",
-           (unsigned long long)sessions, (unsigned long long)commits, (unsigned long long)reads,
-           (unsigned long long)views, (unsigned long long)walks, (unsigned long long)diffs,
-           (unsigned long long)verifications, (unsigned long long)followers,
-           (unsigned long long)seed);
+    printf(
+        "%llu sessions, %llu commits, %llu reads, %llu views, %llu walks of the log, "
+        "%llu differences, %llu verifications, %llu followers, %llu commits followed; seed %llu: "
+        "nothing torn\n",
+        (unsigned long long)sessions, (unsigned long long)commits, (unsigned long long)reads,
+        (unsigned long long)views, (unsigned long long)walks, (unsigned long long)diffs,
+        (unsigned long long)verifications, (unsigned long long)followers,
+        (unsigned long long)followed, (unsigned long long)seed);
     return 0;
 }
