@@ -15,7 +15,7 @@ def ways(workload: Workload, engine: str) -> tuple[str, ...]:
     """How this engine does this work; empty when it does not take part."""
     if engine in workload.ways or engine == FLOOR:
         return workload.ways.get(engine, ())
-    if workload.name == "flat":
+    if workload.name in {"flat", "follow"}:
         return ()
     return tuple(adapter(engine).ways.get(workload.name, ()))
 

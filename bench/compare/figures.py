@@ -223,4 +223,22 @@ TARGETS: Sequence[Target] = (
         False,
         form="{:.0f}",
     ),
+    Target(
+        "follow",
+        "half of the lags ≤ 1 ms behind an idle writer",
+        ("aurolog", "idle writer"),
+        "p50_us",
+        1000,
+        False,
+        form="{:,.0f} µs",
+    ),
+    Target(
+        "follow",
+        "p99 ≤ 5 ms at 5,000 commits/s",
+        ("aurolog", "5,000 commits/s"),
+        "p99_ms",
+        5,
+        False,
+        form="{:.2f} ms",
+    ),
 )

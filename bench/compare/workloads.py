@@ -12,9 +12,12 @@ on an empty store, and at the end reads its last change back.
 from __future__ import annotations
 
 import gc
+import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from array import array
 from collections.abc import Callable, Mapping
@@ -22,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
-from time import perf_counter, perf_counter_ns, sleep
+from time import perf_counter, perf_counter_ns, sleep, time_ns
 from typing import TYPE_CHECKING, Any
 
 from bench.compare import floor, machine
@@ -46,6 +49,8 @@ POOL_BYTES = 64 << 20
 """Random page data: more than the processor's caches hold."""
 CACHE_BYTES = 512 << 20
 SEGMENT_BYTES = 16 << 20
+IDLE_RATE = 100
+FOLLOW_SECONDS = 5
 QUIET_SECONDS = 0.1
 SETTLE_SECONDS_MAX = 5.0
 
@@ -487,6 +492,44 @@ def kill_open(job: Job) -> Figures:
     return figures
 
 
+# -- following ------------------------------------------------------------------------------------
+
+
+def follow(job: Job) -> Figures:
+    """From a commit's return in the writer to its sight in a process that follows."""
+    idle = job.way.startswith("idle")
+    rate = IDLE_RATE if idle else _number(job.way)
+    count = job.amount(FOLLOW_SECONDS * rate, 20)
+    writers = 1 if idle else THREADS
+    count -= count % writers
+    todo = changes(random.Random(job.seed), count, job.amount(PAGES, 64))
+    db: Any = job.open().db  # type: ignore[attr-defined]
+    with db.transaction() as tx:
+        tx.write(*todo[0])
+    command = [sys.executable, "-m", "bench.compare.follow", str(job.directory), str(count)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        settle(job.directory)
+        done: dict[int, int] = {}
+        begin = perf_counter() + QUIET_SECONDS
+
+        def work(mine: int) -> None:
+            for number in range(mine, count, writers):
+                sleep(max(0.0, begin + number / rate - perf_counter()))
+                with db.transaction() as tx:
+                    tx.write(*todo[number])
+                done[tx.lsn] = time_ns()
+
+        with ThreadPoolExecutor(writers) as pool:
+            list(pool.map(work, range(writers)))
+        elapsed = perf_counter() - begin
+        seen = json.loads(reader.stdout.read())
+    db.close()
+    figures = latencies([moment - done[lsn] for lsn, moment in seen])
+    return {**figures, "p99_ms": figures["p99_us"] / 1e3, "commits_per_s": count / elapsed}
+
+
 # -- the list -------------------------------------------------------------------------------------
 
 row = partial(Workload, once={}, ways={}, more_is_better=True)
@@ -573,6 +616,20 @@ WORKLOADS: Mapping[str, Workload] = {
             reference="aurolog",
             each={"fill": flat_fill, "open": kill_open},
             ways={"aurolog": ("50 MB", "200 MB", "800 MB", "2,000 MB", "20,000 commits of 1")},
+            rounds_divisor=3,
+        ),
+        row(
+            name="follow",
+            title="aurolog: a follower's lag in another process, p99",
+            what="From the return of a durable commit in the writer to the moment at which a"
+            " process that follows has it in hand with its pages: 100 commits a second from one"
+            " thread, and as many as said from 16. Below 0 where the follower was first.",
+            figure="p99_ms",
+            unit="ms",
+            more_is_better=False,
+            reference="aurolog",
+            each={"run": follow},
+            ways={"aurolog": ("idle writer", "5,000 commits/s")},
             rounds_divisor=3,
         ),
     )
