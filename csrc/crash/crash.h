@@ -8,6 +8,7 @@
  *   crash_past.c      runs and names: what of them the engine has logged, and shows
  *   crash_line.c      several threads with one volume
  *   crash_held.c      what is held open while the log goes on, or fails: views, cursors, pins
+ *   crash_follow.c    a follower, which is refreshed
  *   crash_boundary.c  what happens at every call of the disk: crash images, other processes
  *   crash_image.c     the life of one image: recovered, checked, used, crashed again
  *   crash_damage.c    images that the disk has damaged, and disks that fail in recovery
@@ -72,7 +73,7 @@ typedef _Atomic u64 aul_crash_hits[AUL_OPS][AUL_SIM_CALLS][AUL_ONS];
 typedef struct {
     _Atomic u64 programs, boundaries, images, distinct, recoveries, nested, exhausted,
         exhausted_twice, read_only, damaged, faulted, refused, commits, rewinds, conflicts, named,
-        followers, held, lines, in_line, compared, verified, violations, trace;
+        followers, refreshed, held, lines, in_line, compared, verified, violations, trace;
     aul_crash_hits hits; /* lives of images of this boundary */
     _Atomic u64 lived[AUL_CUTS];
 } aul_crash_counts;
@@ -104,11 +105,17 @@ typedef struct {
 /* What is of one disk's life: the program's own at depth 0, that of a crash image deeper down. */
 typedef struct {
     aul_simdisk *disk;
-    aul_store *store; /* open on it, or NULL */
-    aul_model model;  /* of it */
+    aul_store *store;    /* open on it, or NULL */
+    aul_model model;     /* of it */
+    aul_store *follower; /* a read-only open of another process, or NULL, and what it shows */
+    aul_model_state followed;
     aul_crash_op op;
     u64 logged[AUL_CRASH_LOGGED_MAX]; /* commits that were logged and not waited for */
     size_t logged_count;
+    u64 rewinds; /* that were begun: transactions may be in conflict with them */
+    u64 rewinds_over;
+    u64 left_lsn;    /* from where the last one went */
+    u64 deletion_ns; /* the time that a deletion is given */
     bool in_boundary;
     bool faulty;       /* a fault may strike, or has */
     u64 struck_before; /* so often before the operation that goes on now */
@@ -130,18 +137,11 @@ typedef struct {
 
     aul_crash_life life; /* the one that goes on now */
     aul_crash_op thread_op[AUL_SIM_THREADS];
-    u64 rewinds; /* that were begun: transactions may be in conflict with them */
-    u64 rewinds_over;
-    u64 left_lsn;    /* from where the last one went */
-    u64 deletion_ns; /* the time that a deletion is given */
     aul_crash_held held;
     aul_crash_later later[AUL_CRASH_LATER_MAX];
     size_t later_count;
     u64 excused;         /* failures that damage, or a disk that fails, may cause */
-    aul_store *follower; /* a read-only open of another process, and what it shows */
-    aul_model_state followed;
-
-    aul_sim_fault fault;                      /* the one injected, for the report */
+    aul_sim_fault fault; /* the one injected, for the report */
     char where[AUL_CRASH_DEPTH_MAX + 2][160]; /* how we came here, for the report */
     u64 *seen;                                /* images whose life is known, by hash */
     size_t seen_count, seen_capacity;
@@ -225,6 +225,9 @@ void aul_crash_note_promise(aul_crash_run *run, u64 lsn, int status, u32 durabil
 void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equal_bytes);
 /* A transaction that reads, puts, is refused something, and perhaps gives up. */
 void aul_crash_transact(aul_crash_run *run, u32 durability);
+/* A transaction that a rewind to the LSN comes between: it is in conflict with one that was logged,
+ * and goes on after one in vain. */
+void aul_crash_commit_over(aul_crash_run *run, u64 lsn, u32 durability);
 /* Waits for commits that were only logged. */
 void aul_crash_wait_logged(aul_crash_run *run);
 void aul_crash_sync(aul_crash_run *run);
@@ -233,6 +236,7 @@ void aul_crash_sync(aul_crash_run *run);
 
 /* Goes to another moment, or asks what that would be; perhaps while a transaction is in flight. */
 void aul_crash_rewind(aul_crash_run *run, u32 durability);
+void aul_crash_rewind_to(aul_crash_run *run, u64 lsn, u32 durability);
 /* Makes a restore point, or deletes one. */
 void aul_crash_name(aul_crash_run *run, u32 durability);
 
@@ -264,6 +268,15 @@ void aul_crash_line_fails(aul_crash_run *run);
 void aul_crash_hold(aul_crash_run *run);
 void aul_crash_check_held(aul_crash_run *run);
 void aul_crash_let_go(aul_crash_run *run);
+
+/* crash_follow.c. The first opens it. */
+void aul_crash_follow(aul_crash_run *run);
+void aul_crash_drop_follower(aul_crash_run *run);
+/* It stays where it is. */
+void aul_crash_check_follower(aul_crash_run *run);
+/* It moves on, on a disk that does not fail; `between` two operations of the writer to all that is
+ * durable. */
+void aul_crash_refresh(aul_crash_run *run, bool between);
 
 /* Opens the volume on the disk. */
 int aul_crash_open(aul_crash_run *run, aul_simdisk *disk, u32 process, bool read_only,

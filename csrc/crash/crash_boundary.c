@@ -7,6 +7,7 @@
 
 #define THREAD_GIVES_WAY 50 /* of 100 */
 #define SYNC_TURNS 8
+#define REFRESHED 10 /* of 100 */
 /* So many times as often: */
 #define READER 30
 #define RENAMING 4
@@ -139,6 +140,7 @@ static void at_boundary(aul_crash_run *run, aul_sim_call call, const char *path)
     if (possible && !run->life.faulty && !run->life.lies &&
         aul_random_chance(&run->random, percent))
         look_beside(run);
+    if (possible && aul_random_chance(&run->random, REFRESHED)) aul_crash_refresh(run, false);
 }
 
 static bool is_looked_at(aul_crash_run *run, aul_sim_call call, const char *path) {

@@ -33,7 +33,7 @@ void aul_crash_begin_state(aul_crash_run *run, aul_commit_options *options, aul_
     state->durable = aul_durable_lsn(store);
     made->at = model->count - 1;
     made->serial = state->serial;
-    made->rewinds = run->rewinds_over;
+    made->rewinds = run->life.rewinds_over;
     made->overtaken = false;
     aul_sim_thread_stay(false);
 }
@@ -137,7 +137,7 @@ static void note_conflict(aul_crash_run *run, aul_crash_made *made, const aul_ou
     if (outcome->logged)
         aul_crash_wrong(run, "LSN %llu is logged, and in conflict with a rewind",
                         (unsigned long long)outcome->lsn);
-    if (made->rewinds == run->rewinds)
+    if (made->rewinds == run->life.rewinds)
         aul_crash_wrong(run, "a transaction is in conflict, and nobody has rewound");
 }
 
@@ -346,6 +346,38 @@ void aul_crash_transact(aul_crash_run *run, u32 durability) {
         u64 lsn = state->lsn = state->first_lsn + records - 1;
         status = aul_tx_commit(tx, &options, AUL_CRASH_WAIT_MS, &outcome, &error);
         note_outcome(run, &made, lsn, status, durability, &outcome, &error);
+    }
+    aul_tx_free(tx);
+}
+
+void aul_crash_commit_over(aul_crash_run *run, u64 lsn, u32 durability) {
+    u8 changes[AUL_MODEL_CHANGES_ROOM(200)];
+    aul_commit_options options = {.durability = AUL_DURABILITY_SYNC};
+    aul_outcome outcome = {0};
+    aul_error error = {0};
+    aul_crash_made made;
+    aul_tx *tx = aul_crash_begin(run);
+    if (!tx) return;
+    u64 records, before = run->life.store->log.last_commit;
+    aul_crash_begin_state(run, &options, &made);
+    aul_model_state *state = aul_crash_state_of(run, &made);
+    size_t bytes = aul_model_random_changes(state, &run->random, changes,
+                                            1 + aul_random_below(&run->random, 200), &records);
+    int status = aul_tx_apply(tx, changes, bytes, &error);
+    if (status && !aul_crash_excused(run, status))
+        aul_crash_wrong(run, "in a transaction: %d %s", status, error.text);
+    if (!status) aul_crash_rewind_to(run, lsn, durability);
+    bool rewound = run->life.store->log.last_commit != before;
+    if (status || run->failed) {
+        aul_crash_drop_state(run, &made);
+    } else {
+        state = aul_crash_state_of(run, &made);
+        u64 expected = state->lsn = state->first_lsn + records - 1;
+        status = aul_tx_commit(tx, &options, AUL_CRASH_WAIT_MS, &outcome, &error);
+        note_outcome(run, &made, expected, status, AUL_DURABILITY_SYNC, &outcome, &error);
+        if ((status == AUL_CONFLICT) != rewound)
+            aul_crash_wrong(run, "a transaction, and a rewind that was %s: %d %s",
+                            rewound ? "logged" : "in vain", status, error.text);
     }
     aul_tx_free(tx);
 }

@@ -18,6 +18,7 @@
 #define IN_LINE 4
 #define CLOSED 20
 #define RUNS_OF_READER 20
+#define FOLLOWED 5
 /* One in: */
 #define EVERY_CALL 300
 #define EVERY_CALL_TWICE 20
@@ -122,6 +123,7 @@ static void begin_life(aul_crash_run *run, aul_simdisk *image, const aul_model *
 static void end_life(aul_crash_run *run, const aul_crash_life *outer) {
     aul_simdisk *image = run->life.disk;
     aul_simdisk_observe(image, NULL, NULL);
+    aul_crash_drop_follower(run);
     aul_free(run->life.store);
     run->trace = aul_mix(run->trace + aul_simdisk_trace(image));
     if (!run->failed && aul_simdisk_leaks(image))
@@ -251,8 +253,17 @@ void aul_crash_close_and_look(aul_crash_run *run) {
         aul_crash_check(run, run->life.store, &run->life.model, false);
 }
 
+/* A follower of the dead writer, which is there when the next one comes: what it shows stays. */
+static void follow(aul_crash_run *run) {
+    bool in_boundary = run->life.in_boundary;
+    run->life.in_boundary = true;
+    aul_crash_follow(run);
+    run->life.in_boundary = in_boundary;
+}
+
 static void recover(aul_crash_run *run) {
     aul_error error = {0};
+    if (aul_random_chance(&run->random, FOLLOWED)) follow(run);
     run->life.op = AUL_OP_RECOVER;
     int status = aul_crash_open(run, run->life.disk, 0, false, &run->life.store, &error);
     atomic_fetch_add(&run->counts->recoveries, 1);
@@ -265,6 +276,7 @@ static void recover(aul_crash_run *run) {
     if (!aul_crash_accept(run, run->life.store, &run->life.model) ||
         !aul_crash_check(run, run->life.store, &run->life.model, false))
         return;
+    aul_crash_refresh(run, true);
     aul_random *random = &run->random;
     bool in_boundary = run->life.in_boundary;
     run->life.in_boundary = true;
@@ -272,6 +284,7 @@ static void recover(aul_crash_run *run) {
     if (!run->failed && aul_random_chance(random, RECOVERED_AGAIN)) recover_again(run);
     run->life.in_boundary = in_boundary;
     if (!run->failed && aul_random_chance(random, USED)) aul_crash_use(run);
+    aul_crash_refresh(run, true);
     if (!run->failed && aul_random_chance(random, IN_LINE)) {
         aul_crash_line_fails(run);
         return;
@@ -286,6 +299,7 @@ static void recover(aul_crash_run *run) {
         aul_crash_check(run, run->life.store, &run->life.model, false);
     }
     if (!run->failed && aul_random_chance(random, CLOSED)) aul_crash_close_and_look(run);
+    aul_crash_refresh(run, true);
 }
 
 /* What else can be done with an image than to recover it. Returns the LSN that somebody has been

@@ -63,7 +63,7 @@ static void push_made(aul_crash_run *run, const aul_restore_point *point) {
 static void push_deleted(aul_crash_run *run, const aul_restore_point *point) {
     aul_model *model = &run->life.model;
     u32 name = aul_model_find_name(point->name, point->bytes);
-    u64 time_ns = aul_max(run->deletion_ns, aul_model_top(model)->time_ns);
+    u64 time_ns = aul_max(run->life.deletion_ns, aul_model_top(model)->time_ns);
     aul_model_state *state =
         aul_model_push_control(model, AUL_DELETE_RESTORE_POINT, point->deleted_lsn, time_ns);
     bool there = state->names & 1u << name;
@@ -159,9 +159,12 @@ static bool check_history(aul_crash_run *run, const aul_history *history, const 
 bool aul_crash_see(aul_crash_run *run, aul_store *store, aul_model *model) {
     const aul_history *history = &store->manifest.history;
     u64 shown = aul_visible_lsn(store);
-    forget(model, store, aul_min(shown, store->info.last_lsn));
+    forget(model, store, store->read_only ? shown : aul_min(shown, store->info.last_lsn));
     if (!adopt(run, model, history, shown)) return false;
-    if (shown > aul_model_top(model)->lsn) aul_crash_note_close(model, store);
+    u64 time_ns = aul_model_top(model)->time_ns;
+    if (!time_ns) time_ns = store->log.last_time_ns; /* of the volume's first commit, then */
+    if (shown > aul_model_top(model)->lsn)
+        aul_model_push_control(model, AUL_CLEAN_CLOSE, shown, time_ns);
     return check_history(run, history, model) && aul_crash_check_names(run, store, model, shown);
 }
 

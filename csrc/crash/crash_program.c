@@ -110,25 +110,6 @@ static void mend(aul_crash_run *run) {
     run->life.struck_before = 0;
 }
 
-static void drop_follower(aul_crash_run *run) {
-    aul_free(run->follower);
-    run->follower = NULL;
-}
-
-/* A read-only open beside the writer stays where it is. */
-static void follow(aul_crash_run *run) {
-    aul_error error = {0};
-    run->life.op = AUL_OP_READ_ONLY;
-    drop_follower(run);
-    int status = aul_crash_open(run, run->life.disk, 2, true, &run->follower, &error);
-    if (status) {
-        aul_crash_wrong(run, "a read-only open: %d %s", status, error.text);
-        return;
-    }
-    run->followed = *aul_model_at(&run->life.model, aul_visible_lsn(run->follower));
-    atomic_fetch_add(&run->counts->followers, 1);
-}
-
 static void look(aul_crash_run *run) {
     bool in_boundary = run->life.in_boundary;
     run->life.in_boundary = true;
@@ -248,10 +229,10 @@ static void step(aul_crash_run *run, const shape *like) {
         run->life.op = AUL_OP_NAME;
         aul_crash_name(run, durability);
     } else if (!run->life.faulty && !run->life.lies) {
-        follow(run);
+        aul_crash_follow(run);
     }
-    if (run->follower && aul_random_chance(random, 50))
-        aul_crash_check_view(run, run->follower, NULL, &run->followed, aul_crash_may_fail(run));
+    if (aul_random_chance(random, 50)) aul_crash_check_follower(run);
+    if (aul_random_chance(random, 30)) aul_crash_refresh(run, true);
     if (aul_random_chance(random, 50)) aul_crash_check_held(run);
 }
 
@@ -312,6 +293,7 @@ void aul_crash_end_session(aul_crash_run *run, aul_sim_cut cut) {
     leave(run, cut != AUL_CUT_KILL);
     run->trace = aul_mix(run->trace + aul_simdisk_trace(run->life.disk));
     aul_simdisk_observe(run->life.disk, NULL, NULL);
+    aul_crash_drop_follower(run);
     aul_free(store);
     aul_crash_let_go(run);
     if (!run->failed && aul_simdisk_leaks(run->life.disk))
@@ -340,7 +322,7 @@ static void drop_session(aul_crash_run *run) {
 
 /* Whatever is held, some of it until after the end. */
 static void begin_end(aul_crash_run *run) {
-    drop_follower(run);
+    if (aul_random_chance(&run->random, 30)) aul_crash_drop_follower(run);
     run->life.logged_count = 0;
     aul_crash_check_held(run);
     if (aul_random_chance(&run->random, 50)) aul_crash_let_go(run);
@@ -465,6 +447,7 @@ static void make_worse(aul_crash_run *run, const shape *like, bool lies) {
     run->life.faulty = true;
     run->life.struck_before = 0;
     run->life.lies = lies;
+    if (lies) aul_crash_drop_follower(run);
     /* It strikes while many wait for each other. */
     if (!lies && aul_random_chance(&run->random, 50))
         aul_crash_line(run, like->equal_sizes ? like->size : 0);
@@ -490,8 +473,10 @@ static void run_steps(aul_crash_run *run) {
         else
             end_session(run);
         aul_crash_let_go(run);
+        aul_crash_refresh(run, true);
         aul_crash_between(run);
         if (!run->failed && !aul_crash_open_session(run)) break;
+        aul_crash_refresh(run, true);
         if (like.worse_after <= i) like.worse_after = i + aul_random_below(&run->random, 6);
     }
 }
@@ -504,7 +489,7 @@ static void run_one(aul_crash_run *run, bool quiet) {
     aul_simdisk_observe(run->life.disk, aul_crash_observe, run);
     run_steps(run);
     aul_simdisk_observe(run->life.disk, NULL, NULL);
-    drop_follower(run);
+    aul_crash_drop_follower(run);
     aul_free(run->life.store);
     aul_crash_let_go(run);
     run->trace = aul_mix(run->trace + aul_simdisk_trace(run->life.disk));

@@ -24,7 +24,7 @@ static u64 choose_lsn(aul_crash_run *run) {
     if (how < 4 && !in_thread()) return visible + 1 + aul_random_below(random, 3);
     if (how < 8 && model->cut_count)
         return model->cut[aul_random_below(random, aul_min(model->cut_count, AUL_MODEL_CUT_MAX))];
-    if (how < 35 && run->left_lsn && run->left_lsn <= visible) return run->left_lsn;
+    if (how < 35 && run->life.left_lsn && run->life.left_lsn <= visible) return run->life.left_lsn;
     size_t count = (size_t)(aul_model_at(model, visible) - model->states) + 1;
     /* Near by, or anywhere. */
     size_t back = aul_random_below(random, how < 60 ? aul_min(count, 6) : count);
@@ -39,7 +39,7 @@ static aul_commit_options choose_options(aul_crash_run *run, u32 durability) {
         options.note_bytes = (u32)aul_random_below(&run->random, sizeof note);
     /* Of a deletion the engine keeps no time: among threads it has that of the commit before. */
     options.time_ns = in_thread() ? 1 : aul_crash_time(run);
-    run->deletion_ns = options.time_ns;
+    run->life.deletion_ns = options.time_ns;
     return options;
 }
 
@@ -134,59 +134,24 @@ static void check_rewind(aul_crash_run *run, u64 lsn, u64 time_ns, const aul_rew
         check_between(run, info, state - 1, to, false);
 }
 
-static void rewind_to(aul_crash_run *run, u64 lsn, u32 durability) {
+void aul_crash_rewind_to(aul_crash_run *run, u64 lsn, u32 durability) {
     aul_commit_options options = choose_options(run, durability);
     aul_rewind_info info = {0};
     aul_outcome outcome = {0};
     aul_error error = {0};
     bool refused = is_refused(run, lsn);
-    run->rewinds++;
+    run->life.rewinds++;
     int status = aul_backtrack(run->life.store, lsn, 0, &options, AUL_CRASH_WAIT_MS, &info,
                                &outcome, &error);
-    run->rewinds_over++;
+    run->life.rewinds_over++;
     aul_crash_settle(run);
     atomic_fetch_add_explicit(&run->counts->rewinds, info.lsn != 0, memory_order_relaxed);
     if (run->failed) return;
     if (!outcome.logged && is_over(run, "a rewind to", lsn, refused, status, &error)) return;
     check_rewind(run, lsn, options.time_ns, &info);
-    run->left_lsn = info.from_lsn;
+    run->life.left_lsn = info.from_lsn;
     if (outcome.logged)
         aul_crash_note_promise(run, info.lsn, status, options.durability, &outcome, &error);
-}
-
-/* A transaction that has begun before the rewind: whatever it does next, it is told. */
-static void check_conflict(aul_crash_run *run, aul_tx *tx) {
-    aul_commit_options options = {.durability = AUL_DURABILITY_SYNC};
-    aul_outcome outcome = {0};
-    aul_error error = {0};
-    u8 page[AUL_MODEL_PAGE_SIZE];
-    int status = aul_random_chance(&run->random, 30)
-                     ? aul_tx_read(tx, 0, page, &error)
-                     : aul_tx_commit(tx, &options, AUL_CRASH_WAIT_MS, &outcome, &error);
-    if (status != AUL_CONFLICT || outcome.logged)
-        aul_crash_wrong(run, "a transaction goes on after a rewind: %d, LSN %llu", status,
-                        (unsigned long long)outcome.lsn);
-    atomic_fetch_add_explicit(&run->counts->conflicts, 1, memory_order_relaxed);
-}
-
-static void rewind_under(aul_crash_run *run, u64 lsn, u32 durability) {
-    u8 changes[AUL_MODEL_CHANGES_ROOM(200)];
-    u64 records;
-    aul_error error = {0};
-    aul_tx *tx = aul_crash_begin(run);
-    if (!tx) return;
-    aul_model_state scratch = *aul_model_top(&run->life.model);
-    scratch.first_lsn = run->life.store->log.next_lsn;
-    size_t bytes = aul_model_random_changes(&scratch, &run->random, changes,
-                                            1 + aul_random_below(&run->random, 200), &records);
-    int status = aul_tx_apply(tx, changes, bytes, &error);
-    if (status && !aul_crash_excused(run, status))
-        aul_crash_wrong(run, "in a transaction: %d %s", status, error.text);
-    /* A log that has failed does not even look who has the place. */
-    bool could = !run->life.store->log.failed;
-    rewind_to(run, lsn, durability);
-    if (could && !run->failed) check_conflict(run, tx);
-    aul_tx_free(tx);
 }
 
 void aul_crash_rewind(aul_crash_run *run, u32 durability) {
@@ -194,9 +159,9 @@ void aul_crash_rewind(aul_crash_run *run, u32 durability) {
     if (!in_thread() && aul_random_chance(&run->random, 20))
         preview(run, lsn);
     else if (!in_thread() && aul_random_chance(&run->random, 25))
-        rewind_under(run, lsn, durability);
+        aul_crash_commit_over(run, lsn, durability);
     else
-        rewind_to(run, lsn, durability);
+        aul_crash_rewind_to(run, lsn, durability);
 }
 
 /* Naming */

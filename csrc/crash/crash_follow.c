@@ -1,0 +1,77 @@
+/* crash_follow.c: a follower: a read-only open of another process beside the writer, kept open while
+ * that goes on, ends, and is followed by another one. See crash.h.
+ *
+ * It stays where it is until it is refreshed. Then it shows what is durable, no less than before, and
+ * exactly what the model was at some commit: pages, runs and names. */
+#include "crash.h"
+
+#define RUNS 20 /* of 100 refreshes */
+
+void aul_crash_drop_follower(aul_crash_run *run) {
+    aul_free(run->life.follower);
+    run->life.follower = NULL;
+}
+
+/* What a follower shows has to be a state of the model. It stays: nothing of it is ever cut. */
+static void look(aul_crash_run *run) {
+    aul_model *model = &run->life.model, seen;
+    aul_store *follower = run->life.follower;
+    u64 shown = aul_visible_lsn(follower);
+    aul_model_copy(model, &seen);
+    if (aul_crash_see(run, follower, &seen) &&
+        aul_crash_check_view(run, follower, NULL, aul_model_top(&seen), false) &&
+        aul_random_chance(&run->random, RUNS))
+        aul_crash_check_runs(run, follower, &seen, shown, false);
+    run->life.followed = *aul_model_top(&seen);
+    model->required = aul_max(model->required, seen.kept);
+    model->visible = aul_max(model->visible, seen.kept);
+    aul_model_free(&seen);
+}
+
+void aul_crash_follow(aul_crash_run *run) {
+    aul_error error = {0};
+    run->life.op = AUL_OP_READ_ONLY;
+    aul_crash_drop_follower(run);
+    int status = aul_crash_open(run, run->life.disk, 2, true, &run->life.follower, &error);
+    if (status == AUL_NOT_A_VOLUME && run->life.model.required == 0) return;
+    if (status) {
+        aul_crash_wrong(run, "a read-only open: %d %s", status, error.text);
+        return;
+    }
+    atomic_fetch_add(&run->counts->followers, 1);
+    look(run);
+}
+
+void aul_crash_check_follower(aul_crash_run *run) {
+    if (run->life.follower)
+        aul_crash_check_view(run, run->life.follower, NULL, &run->life.followed,
+                             aul_crash_may_fail(run));
+}
+
+void aul_crash_refresh(aul_crash_run *run, bool between) {
+    aul_store *follower = run->life.follower, *writer = run->life.store;
+    aul_error error = {0};
+    if (!follower || run->life.faulty || run->life.lies || run->failed) return;
+    bool in_boundary = run->life.in_boundary;
+    run->life.in_boundary = true;
+    u64 before = aul_visible_lsn(follower), lsn = 0;
+    int status = aul_refresh(follower, AUL_CRASH_WAIT_MS, &lsn, &error);
+    u64 after = aul_visible_lsn(follower);
+    atomic_fetch_add_explicit(&run->counts->refreshed, 1, memory_order_relaxed);
+    if (status)
+        aul_crash_wrong(run, "a refresh from LSN %llu: %d %s", (unsigned long long)before, status,
+                        error.text);
+    else if (lsn != after || after < before)
+        aul_crash_wrong(run, "a follower goes from LSN %llu to %llu, and tells %llu",
+                        (unsigned long long)before, (unsigned long long)after,
+                        (unsigned long long)lsn);
+    else if (writer && after > aul_durable_lsn(writer) && !aul_crash_told_first(run))
+        aul_crash_wrong(run, "a follower shows LSN %llu, %llu is durable",
+                        (unsigned long long)after, (unsigned long long)aul_durable_lsn(writer));
+    else if (writer && between && after < aul_durable_lsn(writer))
+        aul_crash_wrong(run, "a follower stays at LSN %llu, %llu is durable",
+                        (unsigned long long)after, (unsigned long long)aul_durable_lsn(writer));
+    else
+        look(run);
+    run->life.in_boundary = in_boundary;
+}
