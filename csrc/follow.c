@@ -17,6 +17,7 @@
 #include <stdio.h>
 
 #include "log.h"
+#include "seeded.h"
 
 #define TRIES 5                  /* the writer may be another one while we look */
 #define UNSEALED_FEW 2           /* segments whose parts may stay in memory */
@@ -99,7 +100,7 @@ static int take_frame(aul_store *store, aul_segment *segment, aul_error *error) 
     aul_follow *follow = &store->follow;
     aul_scan *scan = &follow->scan;
     pthread_mutex_lock(&store->past.lock);
-    int status = aul_recover_note(store, scan, error); /* which may be done twice */
+    int status = AUL_SEEDED(FOLLOWER_MISSES_RUNS) ? AUL_OK : aul_recover_note(store, scan, error);
     pthread_mutex_unlock(&store->past.lock);
     if (status) return status;
     pthread_rwlock_wrlock(&store->index.lock);
@@ -359,6 +360,7 @@ static int move_on(aul_store *store, u64 deadline, aul_error *error) {
         if (!status && told.epoch > store->manifest.epoch && is_ours(store, &told))
             status = is_older("the MANIFEST is older than the lock file", target, error);
         if (!status) status = advance(store, target, deadline, error);
+        if (AUL_SEEDED(FOLLOWER_AHEAD)) (void)advance(store, UINT64_MAX, deadline, NULL);
         show(store, follow->reached);
         if (status != AUL_END && status != AUL_CORRUPT) return status;
         if (status == AUL_END)

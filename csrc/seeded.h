@@ -70,6 +70,8 @@ enum {
     AUL_SEEDED_READ_UNCONFIRMED,      /* tx.c: what a transaction read need not be visible */
     AUL_SEEDED_LOST_VIEW_READS,       /* read.c: a view of what was lost still reads */
     AUL_SEEDED_CACHED_IS_NEWEST,      /* page_cache.c: a cached page counts as the newest */
+    AUL_SEEDED_FOLLOWER_AHEAD,        /* follow.c: a reader moves on to all that is in the files */
+    AUL_SEEDED_FOLLOWER_MISSES_RUNS,  /* follow.c: branch points and names are passed over */
     AUL_SEEDED_BUGS_END
 };
 
