@@ -287,6 +287,9 @@ static int take_past(aul_store *store, const aul_manifest *now, aul_error *error
     aul_names_prune(&store->manifest.names, atomic_load(&store->log.durable));
     if (store->follow.next_lsn <= now->durable_lsn) status = add_past(store, now);
     pthread_mutex_unlock(&store->past.lock);
+    if (status == AUL_CORRUPT)
+        return is_older("the MANIFEST tells of another past than the log",
+                        atomic_load(&store->log.durable), error);
     return status ? aul_fail(error, status, "no memory for the history") : AUL_OK;
 }
 

@@ -27,7 +27,13 @@ int aul_branch_decode(const u8 *from, size_t bytes, aul_branch *out) {
 }
 
 int aul_history_add(aul_history *history, const aul_branch *branch) {
-    if (history->count && history->items[history->count - 1].resumed_at >= branch->resumed_at)
+    if (history->count) {
+        const aul_branch *last = &history->items[history->count - 1];
+        if (last->resumed_at >= branch->resumed_at || last->epoch > branch->epoch)
+            return AUL_CORRUPT;
+    }
+    if (branch->kind == AUL_BRANCH_CUT ? branch->parent_at < aul_history_run(history, UINT64_MAX)
+                                       : aul_history_cut_at(history, branch->parent_at) != NULL)
         return AUL_CORRUPT;
     int status = aul_grow(history->disk, (void **)&history->items, &history->capacity,
                           history->count + 1, sizeof *history->items);

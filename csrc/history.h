@@ -48,6 +48,8 @@ typedef struct {
 void aul_branch_encode(u8 to[AUL_BRANCH_BYTES], const aul_branch *branch);
 int aul_branch_decode(const u8 *from, size_t bytes, aul_branch *out);
 
+/* Adds one that comes after all others. AUL_CORRUPT where it cannot: it is not after them, goes on
+ * from what recovery cut, or cuts another. AUL_NO_MEMORY. */
 int aul_history_add(aul_history *history, const aul_branch *branch);
 /* Forgets the branch points above lsn. */
 void aul_history_cut(aul_history *history, u64 lsn);

@@ -83,9 +83,10 @@ static u64 index_frame(aul_store *store, const aul_log_batch *batch, size_t i, a
     u32 front = front_bytes(batch, i), payload_bytes = front + frame->records_bytes;
     if (AUL_SEEDED(ENTRY_LOST_AT_ROLL) && offset == AUL_BLOCK && segment->first_lsn > 1)
         return offset + aul_frame_bytes(payload_bytes);
-    aul_part_add_records(segment->part, store->page_size,
-                         frame->memory + frame->records_start - front, payload_bytes, front,
-                         frame->first_lsn, frame->records, offset + AUL_FRAME_HEADER);
+    if (batch->kind == AUL_BATCH_PAGES)
+        aul_part_add_records(segment->part, store->page_size,
+                             frame->memory + frame->records_start - front, payload_bytes, front,
+                             frame->first_lsn, frame->records, offset + AUL_FRAME_HEADER);
     atomic_store_explicit(&segment->last_lsn, frame->first_lsn + frame->records - 1,
                           memory_order_relaxed);
     return offset + aul_frame_bytes(payload_bytes);

@@ -216,6 +216,7 @@ static int decode(aul_disk *disk, const u8 *at, size_t bytes, aul_manifest *out,
     for (u64 i = 0; i < branches && !status; i++, from += AUL_BRANCH_BYTES) {
         aul_branch branch;
         status = aul_branch_decode(from, AUL_BRANCH_BYTES, &branch);
+        if (branch.epoch == 0 || branch.epoch > out->epoch) status = AUL_CORRUPT;
         if (!status) status = aul_history_add(&out->history, &branch);
     }
     if (!status) status = decode_names(from, points, bytes - fixed, out);

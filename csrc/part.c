@@ -93,11 +93,13 @@ bool aul_part_add_records(aul_part *part, u32 page_size, const u8 *payload, u32 
     u64 lsn = first_lsn, end = first_lsn + records;
     for (; at < bytes && lsn < end; lsn++) {
         aul_change change;
-        if (aul_record_parse(payload + at, bytes - at, page_size, &change)) return false;
+        if (aul_record_parse(payload + at, bytes - at, page_size, &change) ||
+            change.kind > AUL_TRUNCATE)
+            return false;
         u32 size = aul_record_bytes(&change);
         if (change.kind == AUL_TRUNCATE)
             aul_part_add_truncate(part, lsn, change.page);
-        else if (change.kind < AUL_TRUNCATE)
+        else
             aul_part_add(part, change.page,
                          aul_change_is_whole(&change, page_size) ? AUL_ENTRY_WHOLE : 0, lsn,
                          (u32)(payload_offset + at), size);

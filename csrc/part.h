@@ -64,7 +64,7 @@ void aul_part_add_truncate(aul_part *part, u64 lsn, u64 pages);
 void aul_part_add_commit(aul_part *part, const aul_commit *commit);
 /* Adds the records of a frame's payload, whose first record starts at `at` in it and has LSN
  * first_lsn; room for `records` is reserved. False when the payload does not hold exactly that
- * many. */
+ * many, or one that is no change of pages. */
 bool aul_part_add_records(aul_part *part, u32 page_size, const u8 *payload, u32 bytes, u32 at,
                           u64 first_lsn, u32 records, u64 payload_offset);
 /* Forgets everything above lsn. */

@@ -155,29 +155,20 @@ static int index_scanned(recovery *r, aul_segment *segment, tail_segment *tail, 
 }
 
 int aul_recover_note(aul_store *store, const aul_scan *scan, aul_error *error) {
-    aul_manifest *manifest = &store->manifest;
-    aul_change change;
-    aul_branch branch;
-    aul_restore_point point;
+    aul_history *history = &store->manifest.history;
+    aul_names *names = &store->manifest.names;
+    aul_control_record control;
+    u64 lsn = scan->frame.first_lsn;
+    if (aul_scan_control(scan, &control)) return AUL_OK; /* of pages */
     int status = AUL_OK;
-    if (scan->batch.kind != AUL_BATCH_CONTROL) return AUL_OK;
-    if (aul_record_parse(scan->payload + scan->records_at,
-                         scan->frame.payload_bytes - scan->records_at, store->page_size, &change))
-        return AUL_OK;
-    if (change.kind == AUL_BRANCH_POINT &&
-        aul_branch_decode(change.data, change.data_bytes, &branch) == AUL_OK &&
-        aul_history_until(&manifest->history, branch.resumed_at) == manifest->history.count &&
-        aul_history_run(&manifest->history, branch.resumed_at) != branch.resumed_at)
-        status = aul_history_add(&manifest->history, &branch);
-    bool made = change.kind == AUL_RESTORE_POINT, deleted = change.kind == AUL_DELETE_RESTORE_POINT;
-    if ((made || deleted) &&
-        aul_restore_point_decode(change.data, change.data_bytes, &point) == AUL_OK) {
-        if (made)
-            status = aul_names_add(&manifest->names, &point);
-        else
-            aul_names_delete(&manifest->names, point.made_lsn, scan->frame.first_lsn);
-    }
-    return status ? aul_fail(error, status, "no memory for the history") : AUL_OK;
+    if (control.kind == AUL_BRANCH_POINT && aul_history_run(history, UINT64_MAX) < lsn)
+        status = control.branch.epoch > scan->segment->epoch
+                     ? AUL_CORRUPT
+                     : aul_history_add(history, &control.branch);
+    if (control.kind == AUL_RESTORE_POINT) status = aul_names_add(names, &control.point);
+    if (control.kind == AUL_DELETE_RESTORE_POINT)
+        aul_names_delete(names, control.point.made_lsn, lsn);
+    return status == AUL_NO_MEMORY ? aul_fail(error, status, "no memory for the history") : status;
 }
 
 static tail_segment *add_tail(recovery *r, aul_segment *segment) {
@@ -263,9 +254,9 @@ static int scan_segment(recovery *r, aul_segment *segment, u64 bound, aul_error 
     u64 limit = bound ? UINT64_MAX : r->limit;
     bool indexed = true;
     while (!(status = aul_scan_next(&r->scan, error)) && r->scan.frame.first_lsn <= limit) {
-        status = index_scanned(r, segment, tail, error);
+        status = aul_recover_note(store, &r->scan, error);
+        if (!status) status = index_scanned(r, segment, tail, error);
         indexed = status == AUL_OK;
-        if (!status) status = aul_recover_note(store, &r->scan, error);
         if (status) break;
     }
     /* A frame that cannot be indexed is none: the log ends before it. */

@@ -211,10 +211,21 @@ int aul_scan_fail(const aul_scan *scan, aul_error *error) {
                        scan->segment->name, (unsigned long long)scan->offset);
 }
 
+int aul_scan_control(const aul_scan *scan, aul_control_record *out) {
+    if (scan->batch.kind != AUL_BATCH_CONTROL) return AUL_END;
+    return aul_control_decode(&scan->batch, scan->payload + scan->records_at,
+                              scan->frame.payload_bytes - scan->records_at,
+                              scan->segment->page_size, out);
+}
+
 int aul_scan_index(const aul_scan *scan, aul_part *part) {
     const aul_frame *frame = &scan->frame;
+    aul_control_record control;
     if (aul_part_reserve(part, frame->records, frame->records, 1)) return AUL_NO_MEMORY;
-    if (!aul_part_add_records(part, scan->segment->page_size, scan->payload, frame->payload_bytes,
+    int status = aul_scan_control(scan, &control);
+    if (status == AUL_CORRUPT) return status;
+    if (status == AUL_END &&
+        !aul_part_add_records(part, scan->segment->page_size, scan->payload, frame->payload_bytes,
                               scan->records_at, frame->first_lsn, frame->records,
                               scan->frame_offset + AUL_FRAME_HEADER)) {
         aul_part_cut(part, frame->first_lsn - 1);

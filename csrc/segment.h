@@ -24,7 +24,7 @@
 
 #include <pthread.h>
 
-#include "frame.h"
+#include "control.h"
 #include "part.h"
 
 #define AUL_SEGMENT_NAME 40 /* "0123456789abcdef-0123456789abcdef.log" and its end */
@@ -134,8 +134,12 @@ int aul_scan_open(aul_scan *scan, aul_disk *disk, const aul_segment *segment, in
 int aul_scan_next(aul_scan *scan, aul_error *error);
 /* AUL_CORRUPT, in words: where a valid frame must be there is none. */
 int aul_scan_fail(const aul_scan *scan, aul_error *error);
+/* What the frame last read says, which is a control batch: AUL_CORRUPT when it can say no such
+ * thing, AUL_END when it is none. */
+int aul_scan_control(const aul_scan *scan, aul_control_record *out);
 /* Adds the frame last read to the part, and its commit when it ends a batch. AUL_CORRUPT, and the
- * part is as before, when the payload does not hold exactly the records that the frame says. */
+ * part is as before, when the payload does not hold exactly the records that the frame says, of
+ * kinds that its batch can have. */
 int aul_scan_index(const aul_scan *scan, aul_part *part);
 /* Goes to a frame known to be at `offset` with first LSN `lsn`, which begins a batch. */
 void aul_scan_seek(aul_scan *scan, u64 offset, u64 lsn);

@@ -268,7 +268,8 @@ int aul_cond_init(pthread_cond_t *condition);
 
 /* recovery.c */
 int aul_recover(aul_store *store, aul_error *error);
-/* Keeps what a control batch says, whose frame the scan has just read. */
+/* Keeps what a control batch says, whose frame the scan has just read. AUL_CORRUPT when no log can
+ * have it there. */
 int aul_recover_note(aul_store *store, const aul_scan *scan, aul_error *error);
 /* The batch that the segments before number `at` of the list, sealed ones, leave open, as a scan to
  * go on from: carrier->in_batch says whether there is one. */

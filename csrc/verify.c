@@ -2,7 +2,9 @@
  *
  * The frames of a segment are read and checked down to each record; from them the index is built
  * a second time, and for a sealed segment the whole footer, which has to be the one on disk to
- * the last byte. Memory is that of one segment's index, whatever the volume's size. */
+ * the last byte. Branch points and restore points are gone through from the first, and have to make
+ * those that the store has. Memory is that of one segment's index and of the restore points,
+ * whatever the volume's size. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -22,6 +24,9 @@ struct aul_verification {
     bool state_known;
     u64 records_end; /* of page space, after the records read so far */
     bool lost;       /* frames before these could not be read: whose these are is not known */
+    bool complete;   /* all batches from the first one on were read */
+    u64 branches;    /* branch points read, */
+    aul_names names; /* and the restore points that they have led to */
     aul_verify_report report;
     aul_error problems[PROBLEMS_MAX];
     size_t problem_count, problem_at;
@@ -50,41 +55,117 @@ static int note_failure(aul_verification *v, const aul_segment *segment, int sta
 
 /* What follows is not known to follow what was read. */
 static void lose_place(aul_verification *v) {
-    v->state_known = false;
+    v->state_known = v->complete = false;
     v->lost = true;
+}
+
+/* The commit at exactly this LSN. False when there is none; true, too, when that cannot be told:
+ * then it is told where its segment is checked. */
+static bool find_commit(aul_verification *v, u64 lsn, aul_commit *out, bool *known) {
+    aul_path all = {.lsn = lsn};
+    aul_error failure = {0};
+    *out = (aul_commit){.lsn = 0};
+    int status = aul_page_index_commit(&v->store->index, &all, lsn, out, NULL, &failure);
+    *known = status == AUL_OK || status == AUL_END;
+    return !*known || out->lsn == lsn;
 }
 
 /* The volume goes on as it was at the branch point's parent. */
 static void follow_branch(aul_verification *v, const aul_segment *segment,
-                          const aul_change *change) {
-    aul_branch branch;
-    aul_commit parent = {0};
-    u64 at = v->scan.frame_offset, lsn = v->scan.frame.first_lsn;
-    if (aul_branch_decode(change->data, change->data_bytes, &branch) || branch.resumed_at != lsn) {
-        add_problem(v, segment, at, lsn, "a branch point is none of this LSN");
-        v->state_known = false;
-        return;
-    }
-    aul_path all = {.lsn = branch.parent_at};
-    aul_error failure = {0};
-    int status =
-        aul_page_index_commit(&v->store->index, &all, branch.parent_at, &parent, NULL, &failure);
-    if (status != AUL_OK && status != AUL_END)
-        v->state_known = false; /* told where that segment is checked */
-    else if (parent.lsn != branch.parent_at)
+                          const aul_branch *branch) {
+    aul_store *store = v->store;
+    aul_commit parent;
+    u64 at = v->scan.frame_offset, lsn = branch->resumed_at;
+    bool known;
+    if (!find_commit(v, branch->parent_at, &parent, &known))
         add_problem(v, segment, at, lsn, "a branch point goes on from what is no commit");
-    v->last_commit = branch.parent_at;
+    if (!known) v->state_known = false;
+    v->last_commit = branch->parent_at;
     v->records_end = parent.end_pages;
+    if (lsn > v->visible) return;
+    u8 said[AUL_BRANCH_BYTES], listed[AUL_BRANCH_BYTES] = {0};
+    aul_branch_encode(said, branch);
+    pthread_mutex_lock(&store->past.lock);
+    const aul_history *history = &store->manifest.history;
+    if (v->branches < history->count) aul_branch_encode(listed, &history->items[v->branches]);
+    pthread_mutex_unlock(&store->past.lock);
+    if (v->complete && memcmp(said, listed, sizeof said) != 0)
+        add_problem(v, segment, at, lsn, "the MANIFEST has another branch point than the log");
+    v->branches++;
+}
+
+static int follow_point(aul_verification *v, const aul_segment *segment,
+                        const aul_control_record *control, aul_error *error) {
+    const aul_restore_point *point = &control->point;
+    u64 at = v->scan.frame_offset, lsn = v->scan.frame.first_lsn;
+    aul_commit named;
+    bool known;
+    if (!find_commit(v, point->lsn, &named, &known) || (known && named.time_ns != point->time_ns))
+        add_problem(v, segment, at, lsn, "a restore point names what is no commit");
+    if (!v->complete || lsn > v->visible) return AUL_OK;
+    const aul_restore_point *there = aul_names_find(&v->names, point->name, point->bytes, lsn);
+    bool deletes = control->kind == AUL_DELETE_RESTORE_POINT;
+    if (deletes != (there != NULL) || (there && there->made_lsn != point->made_lsn))
+        add_problem(v, segment, at, lsn,
+                    deletes ? "a restore point is deleted that is not there"
+                            : "a restore point is made whose name another one has");
+    if (!deletes && aul_names_add(&v->names, point))
+        return aul_fail(error, AUL_NO_MEMORY, "no memory to verify %s", segment->name);
+    if (deletes) aul_names_delete(&v->names, point->made_lsn, lsn);
+    aul_names_prune(&v->names, lsn);
+    return AUL_OK;
+}
+
+/* What a control batch does. */
+static int follow_control(aul_verification *v, const aul_segment *segment, aul_error *error) {
+    aul_control_record control;
+    int status = aul_scan_control(&v->scan, &control);
+    if (status == AUL_CORRUPT) {
+        add_problem(v, segment, v->scan.frame_offset, v->scan.frame.first_lsn,
+                    "a control record says what it cannot");
+        v->state_known = v->complete = false;
+        return AUL_OK;
+    }
+    if (status == AUL_END || control.kind == AUL_CLEAN_CLOSE) return AUL_OK;
+    if (control.kind != AUL_BRANCH_POINT) return follow_point(v, segment, &control, error);
+    follow_branch(v, segment, &control.branch);
+    return AUL_OK;
+}
+
+/* The restore points and branch points that the log makes, all of it read, against those that the
+ * store has. */
+static void check_past(aul_verification *v) {
+    aul_store *store = v->store;
+    size_t found = 0;
+    bool same = true;
+    if (!v->complete) return;
+    pthread_mutex_lock(&store->past.lock);
+    u64 branches = aul_history_until(&store->manifest.history, v->visible);
+    const aul_names *names = &store->manifest.names;
+    for (size_t i = 0; i < names->count && same; i++) {
+        const aul_restore_point *point = &names->items[i];
+        if (!aul_names_has(point, v->visible)) continue;
+        u8 here[AUL_NAME_BYTES + AUL_NAME_MAX + 8], there[sizeof here];
+        same = found < v->names.count &&
+               aul_restore_point_bytes(point) == aul_restore_point_bytes(&v->names.items[found]);
+        if (!same) break;
+        aul_restore_point_encode(here, point);
+        aul_restore_point_encode(there, &v->names.items[found++]);
+        same = memcmp(here, there, aul_restore_point_bytes(point)) == 0;
+    }
+    pthread_mutex_unlock(&store->past.lock);
+    if (branches > v->branches)
+        add_problem(v, NULL, 0, v->visible, "the MANIFEST has branch points that the log has not");
+    if (!same || found != v->names.count)
+        add_problem(v, NULL, 0, v->visible, "the MANIFEST has other restore points than the log");
 }
 
 /* What a record does to the end of page space. */
-static void follow_end(aul_verification *v, const aul_segment *segment, const aul_change *change) {
+static void follow_end(aul_verification *v, const aul_change *change) {
     if (change->kind == AUL_TRUNCATE)
         v->records_end = aul_min(v->records_end, change->page);
     else if (change->kind < AUL_TRUNCATE)
         v->records_end = aul_max(v->records_end, change->page + 1);
-    else if (change->kind == AUL_BRANCH_POINT)
-        follow_branch(v, segment, change);
 }
 
 /* What the batch says of the volume before and after it, once its last frame is read. */
@@ -107,8 +188,9 @@ static void check_batch(aul_verification *v, aul_segment *segment) {
     v->state_known = true;
 }
 
-static void check_records(aul_verification *v, aul_segment *segment) {
+static int check_records(aul_verification *v, aul_segment *segment, aul_error *error) {
     aul_scan *scan = &v->scan;
+    bool control = scan->batch.kind == AUL_BATCH_CONTROL;
     u64 lsn = scan->frame.first_lsn;
     for (u32 at = scan->records_at; at < scan->frame.payload_bytes; lsn++) {
         aul_change change;
@@ -116,16 +198,19 @@ static void check_records(aul_verification *v, aul_segment *segment) {
                               segment->page_size, lsn, segment->record_seed, &change)) {
             add_problem(v, segment, scan->frame_offset + AUL_FRAME_HEADER + at, lsn,
                         "a record is damaged inside a valid frame");
-            v->state_known = false;
-            return;
+            v->state_known = v->complete = false;
+            return AUL_OK;
         }
-        follow_end(v, segment, &change);
+        if (!control && change.kind > AUL_TRUNCATE)
+            add_problem(v, segment, scan->frame_offset, lsn, "a control record is among pages");
+        follow_end(v, &change);
         at += aul_record_bytes(&change);
         v->report.records++;
     }
     if (lsn != scan->next_lsn)
         add_problem(v, segment, scan->frame_offset, lsn,
                     "a frame holds another number of records than it says");
+    return control ? follow_control(v, segment, error) : AUL_OK;
 }
 
 /* Takes a frame into the part that is built a second time. */
@@ -177,13 +262,13 @@ static int check_frames(aul_verification *v, aul_segment *segment, int file, u64
         status = aul_scan_next(&v->scan, &failure);
         if (status == AUL_CORRUPT && is_of_lost_batch(v)) {
             pass_frame(&v->scan);
-            all = false;
+            all = v->complete = false;
             status = AUL_OK;
         } else if (!status) {
             v->lost = false;
-            check_records(v, segment);
-            if (!v->scan.in_batch) check_batch(v, segment);
-            status = rebuild(v, segment, part, error);
+            status = check_records(v, segment, error);
+            if (!status && !v->scan.in_batch) check_batch(v, segment);
+            if (!status) status = rebuild(v, segment, part, error);
             if (status) return status;
         }
     }
@@ -370,7 +455,8 @@ int aul_verify_open(aul_store *store, aul_verification **out, aul_error *error) 
         v->store = store;
         v->visible = atomic_load(&store->log.visible);
         v->list = aul_page_index_list(&store->index);
-        v->state_known = v->list->count && v->list->items[0]->first_lsn == 1;
+        v->names.disk = store->disk;
+        v->state_known = v->complete = v->list->count && v->list->items[0]->first_lsn == 1;
         pthread_mutex_lock(&store->log.lock);
         for (size_t i = 0; i < v->list->count; i++) {
             const aul_segment *segment = v->list->items[i];
@@ -393,10 +479,12 @@ int aul_verify_step(aul_verification *v, aul_verify_report *report, aul_error *e
     v->problem_count = v->problem_at = 0;
     if (v->at == 0 && v->report.segments == 0) status = check_manifest(v, error);
     if (!status) {
-        if (v->at == v->list->count)
-            status = AUL_END;
-        else
+        if (v->at < v->list->count) {
             status = check_segment(v, v->list->items[v->at++], error);
+        } else {
+            check_past(v);
+            status = AUL_END;
+        }
     }
     *report = v->report;
     aul_store_leave(v->store);
@@ -420,6 +508,7 @@ void aul_verify_close(aul_verification *v) {
     } else if (atomic_fetch_sub(&v->list->references, 1) == 1) {
         aul_release(store->disk, v->list);
     }
+    aul_names_free(&v->names);
     aul_release(store->disk, v);
     aul_store_unref(store);
 }

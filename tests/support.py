@@ -589,6 +589,33 @@ def crc32c(data: bytes, value: int = 0) -> int:
     return value ^ 0xFFFFFFFF
 
 
+def patch_manifest(path: Path, offset: int, data: bytes) -> None:
+    """Other bytes in the manifest, under a checksum that fits."""
+    manifest = path / "MANIFEST"
+    overwrite(manifest, offset, data)
+    overwrite(manifest, 8, struct.pack("<I", crc32c(manifest.read_bytes()[12:])))
+
+
+def patch_control(frame: Frame, offset: int, data: bytes, before: int | None = None) -> None:
+    """Other bytes in the record of a control batch, from its header on, and another commit before
+    it; under checksums that fit.
+    """
+    whole = frame.segment.read_bytes()
+    payload = bytearray(whole[frame.offset + 64 : frame.end])
+    (at,) = struct.unpack_from("<H", payload, 4)
+    payload[at + offset : at + offset + len(data)] = data
+    if before is not None:
+        struct.pack_into("<Q", payload, 32, before)
+    lsn = struct.pack("<Q", frame.first_lsn)
+    struct.pack_into("<I", payload, at, crc32c(lsn + payload[at + 4 :], crc32c(whole[40:56])))
+    struct.pack_into("<I", payload, 0, crc32c(bytes(payload[4:at])))
+    header = bytearray(whole[frame.offset : frame.offset + 64])
+    struct.pack_into("<I", header, 8, crc32c(bytes(payload)))
+    place = whole[24:40] + struct.pack("<Q", frame.offset)
+    struct.pack_into("<I", header, 4, crc32c(place + header[8:]))
+    overwrite(frame.segment, frame.offset, bytes(header + payload))
+
+
 def strike_at(point: int, call: Callable[[], Any]) -> bool:
     """Runs a call, with an interrupt at its n-th point; whether there was one."""
     struck = False

@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import assert_refused, contents, copy, crc32c, frames, overwrite, segments
+from support import (
+    assert_refused,
+    contents,
+    copy,
+    crc32c,
+    frames,
+    overwrite,
+    patch_manifest,
+    segments,
+)
 
 import aurolog
 
@@ -137,12 +146,6 @@ def _record(stream: bytes, at: int, lsn: int, seed: int) -> bytes:
     return whole
 
 
-def _patched_manifest(path: Path, offset: int, data: bytes) -> None:
-    manifest = path / "MANIFEST"
-    overwrite(manifest, offset, data)
-    overwrite(manifest, 8, struct.pack("<I", crc32c(manifest.read_bytes()[12:])))
-
-
 def _patched_segment(path: Path, offset: int, data: bytes) -> None:
     segment = segments(path)[-1]
     overwrite(segment, offset, data)
@@ -152,7 +155,7 @@ def _patched_segment(path: Path, offset: int, data: bytes) -> None:
 
 def test_patching_itself_is_sound(volume: Path) -> None:
     before = contents(volume)
-    _patched_manifest(volume, 12, struct.pack("<IQ", 1, 0))
+    patch_manifest(volume, 12, struct.pack("<IQ", 1, 0))
     _patched_segment(volume, 12, struct.pack("<IQ", 1, 0))
     assert contents(volume) == before
 
@@ -171,7 +174,7 @@ def test_patching_itself_is_sound(volume: Path) -> None:
 def test_a_newer_format_is_refused_by_name_and_left_alone(
     volume: Path, offset: int, data: bytes, named: str, read_only: bool
 ) -> None:
-    _patched_manifest(volume, offset, data)
+    patch_manifest(volume, offset, data)
     before = contents(volume)
     with pytest.raises(aurolog.FormatError, match=named):
         aurolog.open(volume, read_only=read_only)
@@ -231,13 +234,13 @@ def test_an_in_flight_limit_that_cannot_be_is_damage(volume: Path, limit: int, c
             with db.transaction() as tx:
                 tx.write(0, 0, b"unclean")
             victim = copy(volume, volume.with_name("killed"))
-    _patched_manifest(victim, 88, struct.pack("<Q", limit))
+    patch_manifest(victim, 88, struct.pack("<Q", limit))
     assert_refused(victim, aurolog.CorruptionError, file="MANIFEST")
 
 
 @pytest.mark.parametrize("page_size", [0, 256, 3000, 131072])
 def test_a_page_size_that_cannot_be_is_damage(volume: Path, page_size: int) -> None:
-    _patched_manifest(volume, 48, struct.pack("<I", page_size))
+    patch_manifest(volume, 48, struct.pack("<I", page_size))
     assert_refused(volume, aurolog.CorruptionError, file="MANIFEST")
 
 
@@ -283,7 +286,7 @@ def test_a_list_of_segments_that_cannot_be_is_damage(
     volume: Path, offset: int, form: str, value: int
 ) -> None:
     victim = _sealed_and_not(volume)
-    _patched_manifest(victim, offset, struct.pack(form, value))
+    patch_manifest(victim, offset, struct.pack(form, value))
     assert_refused(victim, aurolog.CorruptionError)
 
 
@@ -292,9 +295,9 @@ def test_a_log_at_the_end_of_all_lsns_takes_no_writer(volume: Path, clean: bool)
     """None may be given twice, so they must not begin again."""
     victim = volume if clean else _sealed_and_not(volume)
     for at in (96, 176):
-        _patched_manifest(victim, FIRST + at, struct.pack("<Q", 2**64 - 2))
+        patch_manifest(victim, FIRST + at, struct.pack("<Q", 2**64 - 2))
     if not clean:
-        _patched_manifest(victim, SECOND + 48, struct.pack("<Q", 2**64 - 1))
+        patch_manifest(victim, SECOND + 48, struct.pack("<Q", 2**64 - 1))
     with pytest.raises(aurolog.CorruptionError):
         aurolog.open(victim)
 
@@ -304,7 +307,7 @@ def test_a_branch_point_above_the_log_is_damage(volume: Path) -> None:
     with aurolog.open(victim):
         pass  # recovery logs one
     (resumed_at,) = struct.unpack_from("<Q", (victim / "MANIFEST").read_bytes(), 256 + 8)
-    _patched_manifest(victim, 256 + 8, struct.pack("<Q", resumed_at + 1000))
+    patch_manifest(victim, 256 + 8, struct.pack("<Q", resumed_at + 1000))
     with pytest.raises(aurolog.CorruptionError, match="branch point"):
         aurolog.open(victim)
 
@@ -395,7 +398,7 @@ def test_a_manifest_that_lies_is_damage_and_never_a_crash(volume: Path) -> None:
             if (victim / "MANIFEST").read_bytes()[offset : offset + 4] == data:
                 shutil.rmtree(victim)
                 continue
-            _patched_manifest(victim, offset, data)
+            patch_manifest(victim, offset, data)
             try:
                 with aurolog.open(victim, create=False, page_size=None) as db:
                     if db.page_size == 512 and db.verify().ok:
