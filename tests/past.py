@@ -138,18 +138,9 @@ class Past:
             at = self.last(at.parent_lsn)
         return found
 
-    def counted(self, lsn: int) -> set[int]:
-        """The LSNs of those that a path counts: not of a branch point which another goes on
-        from at once, for nothing of its run is left then."""
-        path = self.path(lsn)
-        passed = {
-            older.lsn for newer, older in itertools.pairwise(path) if newer.begins and older.begins
-        }
-        return {commit.lsn for commit in path} - passed
-
     def apart(self, a: int, b: int) -> tuple[int, int]:
         """How many commits lie on one path and not on the other."""
-        left, right = self.counted(a), self.counted(b)
+        left, right = ({commit.lsn for commit in self.path(lsn)} for lsn in (a, b))
         return len(left - right), len(right - left)
 
     def touched(self, a: int, b: int) -> list[int]:

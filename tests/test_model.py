@@ -737,8 +737,11 @@ class Volumes(RuleBasedStateMachine):
             cut = batch.records[0].kind == "branch-point"
             skipped = batch.first_lsn - self.past.newest_lsn - 1
             assert skipped >= 2**32 if cut else skipped == 0
-            how = {"begins": "cut", "reason": "unclean end"} if cut else {}
-            self._add_control(batch, nanoseconds=self.past.newest_nanoseconds, **how)
+            how: dict[str, Any] = {"begins": "cut", "reason": "unclean end"} if cut else {}
+            time = self.past.newest_nanoseconds
+            if not self.past.commits:  # the system's: no commit has told that of the volume's clock
+                (time,) = struct.unpack_from("<Q", batch.records[0].data, 24)
+            self._add_control(batch, nanoseconds=time, **how)
 
     def _add_control(
         self, batch: aurolog.Batch, target: int | None = None, **of_commit: Any
