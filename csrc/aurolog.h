@@ -11,9 +11,10 @@
  *  2. Memory that a call hands out belongs to the store and ends with the matching close, free
  *  or release; memory that the
  *     caller passes in is not kept after the call.
- *  3. Every call on one store may be made from any thread, a transaction, cursor, diff or
- *  verification from one thread at a time.
- *     A transaction may be begun in one thread and ended in another.
+ *  3. Every call on one store may be made from any thread, a cursor, diff or verification from one
+ *  thread at a time.
+ *     A transaction belongs to no thread, but is in one call at a time: another is refused with
+ *     AUL_IN_USE. aul_tx_free is for after the last.
  *  4. Stores, transactions, views, pins, cursors, diffs and verifications each hold a reference on
  *  what they need, so they may be
  *     freed in any order. After aul_close every call says AUL_CLOSED, in a forked child AUL_FORKED.
@@ -55,12 +56,14 @@
 #define AUL_BUG 27
 #define AUL_CONFLICT 28 /* a rewind came between: the transaction is over, nothing was logged */
 #define AUL_NAME 29     /* a restore point has the name already, or none has it */
+#define AUL_IN_USE 30   /* another thread is in a call of this transaction, or has ended it */
 
 #define AUL_WRITE 1
 #define AUL_MOVE 2
 #define AUL_FILL 3
 #define AUL_IMAGE 4
 #define AUL_TRUNCATE 5
+#define AUL_PUT 6 /* a change, never a record: an image of which the difference is logged */
 #define AUL_BRANCH_POINT 16
 #define AUL_RESTORE_POINT 17
 #define AUL_DELETE_RESTORE_POINT 18
@@ -213,6 +216,10 @@ uint64_t aul_visible_lsn(aul_store *store);
 /* Reading: view NULL means the visible LSN at the call */
 
 int aul_read(aul_store *store, const aul_view *view, uint64_t page, uint8_t *out, aul_error *error);
+/* The same of pages that are all cached; else AUL_END, or why not, and `out` is undefined. It asks
+ * the system for nothing, unless segments were sealed since a page was last read. */
+int aul_read_cached(aul_store *store, const aul_view *view, const uint64_t *pages, size_t count,
+                    uint8_t *out, aul_error *error);
 int aul_read_many(aul_store *store, const aul_view *view, const uint64_t *pages, size_t count,
                   uint8_t *out, aul_error *error);
 /* Pins a cached page: *data stays valid and unchanged until aul_pin_release, even beyond the
@@ -250,8 +257,10 @@ void aul_diff_close(aul_diff *diff);
 
 /* Writing */
 
-/* Checks a packed buffer of changes (docs/api.md) against a page size. Needs no store. */
-int aul_changes_check(uint32_t page_size, const uint8_t *changes, size_t bytes, aul_error *error);
+/* Checks a packed buffer of changes (docs/api.md) against a page size. Needs no store. Bit k of
+ * *kinds, unless NULL: there are changes of kind k. */
+int aul_changes_check(uint32_t page_size, const uint8_t *changes, size_t bytes, uint32_t *kinds,
+                      aul_error *error);
 /* Takes the writer's place, waiting up to wait_ms for it (AUL_BUSY). `run` is NULL, or the run that
  * what follows was made for (AUL_CONFLICT in another). A rewind takes the place away: every later
  * call says AUL_CONFLICT. */

@@ -66,8 +66,11 @@ int aul_change_parse(u32 page_size, const u8 *changes, size_t left, aul_change *
     out->page = get64(changes + 8);
     if (changes[1] != 0)
         return aul_fail(error, AUL_INPUT, "byte 1 of a packed change is zero, not %u", changes[1]);
+    bool put = out->kind == AUL_PUT;
+    if (put) out->kind = AUL_IMAGE; /* and so it is checked */
     int status = check_change(page_size, out, error);
     if (status) return status;
+    if (put) out->kind = AUL_PUT;
     if (left - AUL_CHANGE_HEADER < out->data_bytes)
         return aul_fail(error, AUL_INPUT, "a packed change has %u data bytes, %zu are left",
                         out->data_bytes, left - AUL_CHANGE_HEADER);

@@ -15,9 +15,10 @@
 struct aul_tx {
     aul_store *store;
     bool open;
-    bool conflicts; /* with a rewind, which took the writer's place away */
-    u64 me;         /* in the writer's place */
-    aul_path path;  /* of the newest committed state; its holes are the store's */
+    bool conflicts;      /* with a rewind, which took the writer's place away */
+    atomic_flag in_call; /* one thread at a time */
+    u64 me;              /* in the writer's place */
+    aul_path path;       /* of the newest committed state; its holes are the store's */
     u64 first_lsn, next_lsn, end_pages, stream_bytes, entries, truncates;
     size_t frame_count; /* in store->tx_frames */
     bool has_read;
@@ -131,9 +132,17 @@ static void go_back(aul_tx *tx, const mark *m) {
         tx->store->tx_frames[m->frame_count - 1].records_bytes = m->records_bytes;
         tx->store->tx_frames[m->frame_count - 1].records = m->records;
     }
+    if (tx->indexed_lsn > m->next_lsn) { /* a put has looked at what is taken back */
+        aul_part_free(tx->own);
+        tx->own = NULL;
+        tx->indexed_frame = tx->indexed_bytes = 0;
+        tx->indexed_lsn = tx->first_lsn;
+    }
 }
 
-int aul_changes_check(uint32_t page_size, const uint8_t *changes, size_t bytes, aul_error *error) {
+int aul_changes_check(uint32_t page_size, const uint8_t *changes, size_t bytes, uint32_t *kinds,
+                      aul_error *error) {
+    u32 found = 0;
     for (size_t at = 0; at < bytes;) {
         aul_change change;
         size_t used = 0;
@@ -142,10 +151,14 @@ int aul_changes_check(uint32_t page_size, const uint8_t *changes, size_t bytes, 
             if (error) error->offset = at;
             return status;
         }
+        found |= 1u << change.kind;
         at += used;
     }
+    if (kinds) *kinds = found;
     return AUL_OK;
 }
+
+static int put(aul_tx *tx, u64 page, const u8 *image, aul_error *error);
 
 /* Encodes as it checks: a bad change takes back those before it. */
 static int apply(aul_tx *tx, const u8 *changes, size_t bytes, aul_error *error) {
@@ -158,7 +171,9 @@ static int apply(aul_tx *tx, const u8 *changes, size_t bytes, aul_error *error) 
         size_t used = 0;
         status = aul_change_parse(page_size, changes + at, bytes - at, &change, &used, error);
         if (status && error) error->offset = at;
-        if (!status) status = add_change(tx, &change, error);
+        if (!status)
+            status = change.kind == AUL_PUT ? put(tx, change.page, change.data, error)
+                                            : add_change(tx, &change, error);
         at += used;
     }
     if (!status) status = check_limits(tx, 0, 0, error);
@@ -209,6 +224,7 @@ static int begin(aul_store *store, const u64 *run, u32 wait_ms, aul_tx *tx, aul_
         return status;
     }
     memset(tx, 0, sizeof *tx);
+    atomic_flag_clear(&tx->in_call);
     tx->store = store;
     tx->open = true;
     tx->me = me;
@@ -322,21 +338,28 @@ int aul_tx_begin(aul_store *store, const uint64_t *run, uint32_t wait_ms, aul_tx
     return status;
 }
 
+static void leave(aul_tx *tx) {
+    aul_store *store = tx->store;
+    if (tx->open) aul_log_writer_rests(store, tx->me);
+    atomic_flag_clear_explicit(&tx->in_call, memory_order_release);
+    aul_store_leave(store);
+}
+
 static int enter(aul_tx *tx, aul_error *error) {
     int status = aul_store_enter(tx->store, error);
     if (status) return status;
+    if (atomic_flag_test_and_set_explicit(&tx->in_call, memory_order_acquire)) {
+        aul_store_leave(tx->store);
+        return aul_fail(error, AUL_IN_USE, "another thread is in a call of this transaction");
+    }
     if (tx->open && aul_log_writer_calls(tx->store, tx->me)) return AUL_OK;
     if (tx->open) { /* another has the writer's place: only a rewind takes it */
         tx->conflicts = true;
         drop(tx);
     }
-    aul_store_leave(tx->store);
-    return tx->conflicts ? conflict(error) : aul_fail(error, AUL_INPUT, "the transaction is over");
-}
-
-static void leave(aul_tx *tx) {
-    if (tx->open) aul_log_writer_rests(tx->store, tx->me);
-    aul_store_leave(tx->store);
+    bool conflicts = tx->conflicts;
+    leave(tx);
+    return conflicts ? conflict(error) : aul_fail(error, AUL_IN_USE, "the transaction is over");
 }
 
 void aul_tx_free(aul_tx *tx) {

@@ -864,10 +864,12 @@ def awaited(run: Run) -> None:
             durability: Literal["sync", "os"] = "os" if n % 4 == 3 else "sync"
             before = run.failed_before(durability)
             draft, changes = run.draft(run.images(n % 9))
-            tx = db.transaction(durability=durability)
+            tx = await db.transaction(durability=durability)
             try:
                 tx.apply(changes)
-                future = tx.commit_async()
+                future = tx.commit()
+                if future.done():
+                    future.result()
             except Exception as error:
                 run.judge("logging a commit", error)
                 run.failed_as_told = run.failed

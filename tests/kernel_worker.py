@@ -12,6 +12,7 @@ import struct
 import threading
 import traceback
 from pathlib import Path
+from typing import Any
 
 from kernel_process import FINE, NO_SPACE, Failure
 from ledger import (
@@ -141,7 +142,7 @@ class Worker:
 
     def _settle(
         self,
-        tx: aurolog.Transaction | None,
+        tx: Any,
         thread: int,
         number: int,
         state: int,
@@ -195,12 +196,12 @@ class Worker:
     async def _commit_awaiting(self, db: aurolog.Volume, thread: int, rng: random.Random) -> None:
         number = refused = 0
         while number + 8 < COMMITS_MAX and not self.ledger.stop:
-            begun: list[tuple[int, aurolog.Transaction | None, asyncio.Future[int | None]]] = []
+            begun: list[tuple[int, Any, asyncio.Future[int | None]]] = []
             for _ in range(rng.randint(1, 8)):
                 tx = None
                 try:
-                    tx = self._begin(db, thread, number, "sync", bulk=False)
-                    future = tx.commit_async()
+                    tx = await self._begin(db, thread, number, "sync", bulk=False)
+                    future = tx.commit()
                 except aurolog.AurologError as error:
                     future = asyncio.get_running_loop().create_future()
                     future.set_exception(error)

@@ -230,10 +230,10 @@ class Stress:
                 begun = []
                 for _ in range(rng.randint(1, 10)):
                     number = history.begun = history.begun + 1
-                    tx = db.transaction(note=f"{COUNTERS - 1} {number}")
+                    tx = await db.transaction(note=f"{COUNTERS - 1} {number}")
                     for page in group(COUNTERS - 1):
                         tx.apply(both_ends(page, number))
-                    begun.append((tx, number, tx.commit_async()))
+                    begun.append((tx, number, tx.commit()))
                 results = await asyncio.gather(
                     *(future for _, _, future in begun), return_exceptions=True
                 )

@@ -150,7 +150,7 @@ def test_calls_fail_alike_without_an_error(db: aurolog.Volume) -> None:
     assert lib.aul_read(handle, null, far, page, null) == lib.AUL_INPUT
     assert lib.aul_pin_page(handle, null, far, data, pin, null) == lib.AUL_INPUT
     assert lib.aul_wait(handle, far, lib.AUL_DURABILITY_SYNC, 0, null) != lib.AUL_OK
-    assert lib.aul_changes_check(4096, b"short", 5, null) == lib.AUL_INPUT
+    assert lib.aul_changes_check(4096, b"short", 5, null, null) == lib.AUL_INPUT
     assert lib.aul_tx_begin(handle, null, 0, tx, null) == lib.AUL_OK
     assert lib.aul_tx_put(tx[0], far, page, null) == lib.AUL_INPUT
     assert lib.aul_tx_read(tx[0], far, page, null) == lib.AUL_INPUT

@@ -207,29 +207,54 @@ class Volumes(RuleBasedStateMachine):
             self._check(tx, draft)
         self._committed([(draft, tx)])
 
-    @rule(data=st.data(), count=st.integers(1, 4), durability=DURABILITY, blocks=st.booleans())
-    def await_commits(self, data: st.DataObject, count: int, durability: Any, blocks: bool) -> None:
+    @rule(
+        data=st.data(),
+        count=st.integers(1, 4),
+        durability=DURABILITY,
+        blocks=st.booleans(),
+        reads=st.booleans(),
+        how=st.sampled_from(["tuples", "calls"]),
+    )
+    def await_commits(
+        self,
+        data: st.DataObject,
+        count: int,
+        durability: Any,
+        blocks: bool,
+        reads: bool,
+        how: str,
+    ) -> None:
         """Of one event loop: durable in the order in which they were asked for."""
         programs = [data.draw(CHANGES[self.size]) for _ in range(count)]
-        done: list[tuple[Draft, aurolog.Transaction]] = []
+        done: list[tuple[Draft, Any]] = []
 
-        def begin(changes: list[Change]) -> aurolog.Transaction:
+        async def begin(changes: list[Change]) -> Any:
             draft = Draft(self._state_of(done[-1][0])) if done else self.model.begin()
             draft.apply(changes)
-            tx = self.db.transaction(durability=durability)
-            tx.apply(changes)
+            tx = await self.db.transaction(durability=durability)
+            if how == "tuples":
+                tx.apply(changes)
+            else:
+                for change in changes:
+                    perform(tx, change)
             done.append((draft, tx))
             return tx
 
         async def with_block(changes: list[Change]) -> int | None:
-            async with begin(changes) as tx:
-                pass
+            async with await begin(changes) as tx:
+                if reads:
+                    draft = done[-1][0]
+                    assert await tx.length() == draft.length
+                    for page in range(PAGES):
+                        assert await tx.read(page) == draft.page(page)
             return tx.lsn
 
         async def main() -> list[int | None]:
+            if reads:  # who reads sees the commits before, so they are made one after the other
+                return [await with_block(changes) for changes in programs]
             if blocks:
                 return await asyncio.gather(*map(with_block, programs))
-            return await asyncio.gather(*[begin(changes).commit_async() for changes in programs])
+            return await asyncio.gather(*[(await begin(changes)).commit() for changes in programs])
 
         assert asyncio.run(main()) == [tx.lsn for _, tx in done]
         self._committed(done, durability)

@@ -40,7 +40,7 @@ LAYERS = (
     ("_native",),
     ("moment",),
     ("clock",),
-    ("changes",),
+    ("changes", "loops"),
     ("errors", "values"),
 )
 SIBLINGS = (("cli",), ("volume", "transaction", "view"), ("errors", "values"))

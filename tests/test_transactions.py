@@ -215,13 +215,30 @@ def test_each_record_takes_one_lsn_and_the_last_is_the_commit_lsn(db: aurolog.Vo
         last = tx.lsn
 
 
+def test_transactions_that_only_collect_are_in_nobodys_way(db: aurolog.Volume) -> None:
+    with db.transaction() as outer:
+        outer.write(0, 0, b"outer")
+        with db.transaction() as inner:
+            inner.write(0, 0, b"inner, first")
+            assert inner[0][:12] == b"inner, first"
+        assert db[0][:12] == b"inner, first"
+        assert outer[0][:12] == b"outer, first"
+    assert (inner.lsn, outer.lsn) == (1, 2)
+    many = [db.transaction() for _ in range(100)]
+    for number, tx in enumerate(many):
+        tx.write(number, 0, bytes([number]))
+    lsns = [tx.commit() for tx in reversed(many)]
+    assert lsns == sorted(lsns, key=lambda lsn: lsn or 0)
+    assert [db[number][0] for number in range(100)] == list(range(100))
+
+
 def test_a_second_transaction_in_one_thread_raises_instead_of_waiting_for_itself(
     db: aurolog.Volume,
 ) -> None:
     with db.transaction() as tx:
         tx.write(0, 0, b"outer")
         tx[0]
-        with pytest.raises(aurolog.TransactionError), db.transaction() as inner:
+        with pytest.raises(aurolog.TransactionError, match="for ever"), db.transaction() as inner:
             inner.write(0, 0, b"inner")
         tx.write(1, 0, b"still good")
     assert db[0][:5] == b"outer"
@@ -236,9 +253,12 @@ def test_a_nested_transaction_that_fails_uncaught_undoes_the_outer_one_only(
 ) -> None:
     with pytest.raises(aurolog.TransactionError), db.transaction() as outer:
         outer.write(0, 0, b"outer")
+        assert len(outer) == 1
         with db.transaction() as inner:
             inner.write(0, 0, b"inner")
     assert outer.outcome == "rolled back"
+    assert inner.outcome == "open"  # it was refused at its end, and lost nothing
+    inner.rollback()
     assert len(db) == 0
     with db.transaction() as tx:
         tx.write(0, 0, b"after")

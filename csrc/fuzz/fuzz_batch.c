@@ -47,11 +47,12 @@ static bool check_changes(u32 page_size, const u8 *changes, size_t bytes) {
         size_t used;
         status = aul_change_parse(page_size, changes + at, bytes - at, &change, &used, NULL);
         if (status) break;
+        if (change.kind == AUL_PUT) change.kind = AUL_IMAGE; /* no record is one */
         AUL_FUZZ_MUST(used >= AUL_CHANGE_HEADER && used <= bytes - at);
         check_record(page_size, &change, at + 1);
         at += used;
     }
-    AUL_FUZZ_MUST((aul_changes_check(page_size, changes, bytes, NULL) == AUL_OK) == !status);
+    AUL_FUZZ_MUST((aul_changes_check(page_size, changes, bytes, NULL, NULL) == AUL_OK) == !status);
     return !status;
 }
 
@@ -63,6 +64,7 @@ static size_t apply(aul_model_state *state, const u8 *changes, size_t bytes, siz
         aul_change change;
         AUL_FUZZ_MUST(
             !aul_change_parse(AUL_FUZZ_PAGE_SIZE, changes + at, bytes - at, &change, &used, NULL));
+        if (change.kind == AUL_PUT) change.kind = AUL_IMAGE;
         if (change.kind == AUL_TRUNCATE || change.page < AUL_MODEL_PAGES)
             aul_model_change(state, &change);
         else

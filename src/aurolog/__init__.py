@@ -34,7 +34,7 @@ from aurolog.errors import (
 )
 from aurolog.follower import Follower
 from aurolog.moment import When
-from aurolog.transaction import Transaction
+from aurolog.transaction import AsyncTransaction, Transaction
 from aurolog.values import (
     Batch,
     Commit,
@@ -55,6 +55,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AccessError",
+    "AsyncTransaction",
     "AurologError",
     "Batch",
     "CacheFullError",

@@ -24,6 +24,7 @@ from aurolog import errors
 from aurolog._native import ffi, lib
 from aurolog.changes import Buffer, WritableBuffer
 from aurolog.clock import time_of
+from aurolog.loops import in_thread
 from aurolog.values import (
     Batch,
     Commit,
@@ -40,6 +41,8 @@ from aurolog.values import (
 
 WAIT_MS = 100
 DIFF_PAGES = 1024  #: pages of a difference in one crossing
+#: more than this is not copied while an event loop waits, cached or not
+CACHED_BYTES_MAX = 256 << 10
 PAGES_MAX_BYTES = 1 << 47
 NULL = ffi.NULL
 
@@ -70,6 +73,7 @@ _new = ffi.new
 _ERROR = ffi.typeof("aul_error *")
 _BATCH, _RECORD = ffi.typeof("aul_batch_info *"), ffi.typeof("aul_record_info *")
 _NUMBER, _BYTES = ffi.typeof("uint64_t *"), ffi.typeof("const uint8_t **")
+_KIND_BITS = ffi.typeof("uint32_t *")
 
 #: Makes a place where C notes how a commit went, readable whatever interrupts the call.
 new_outcome = partial(ffi.new, ffi.typeof("aul_outcome *"))
@@ -187,6 +191,7 @@ _PLAIN = {
     lib.AUL_FORMAT: errors.FormatError,
     lib.AUL_CONFLICT: errors.ConflictError,
     lib.AUL_NAME: errors.RestorePointError,
+    lib.AUL_IN_USE: errors.TransactionError,
 }
 
 _OS = {
@@ -320,30 +325,36 @@ class View:
 
 class NativeTransaction:
     """A native transaction: it has the writer's place until it ends, at the latest with its last
-    reference. One thread's."""
+    reference. Any thread's, but one call at a time: C refuses another."""
 
-    __slots__ = ("_cell", "_handle", "_run", "_store")
+    __slots__ = ("_handle", "_run", "_store")
 
     def __init__(self, store: Store, run: RunMark, cell: Any) -> None:
         self._store = store
         self._run = run
-        self._cell = cell
-        self._handle = cell[0]
+        self._handle = _held(cell[0], cell)  # a call keeps it, should another thread free it
+
+    def _require(self) -> Any:
+        """The handle, unless another thread has freed it."""
+        handle = self._handle
+        if handle is None:
+            raise errors.TransactionError("the transaction was ended meanwhile")
+        return handle
 
     def _refused(self, page: object) -> NoReturn:
         """Raises for an argument that cffi refused."""
-        if self._handle is None:
-            raise errors.TransactionError("the transaction was ended meanwhile")
+        self._require()
         raise bad_number("a page", page) from None
 
     def apply(self, changes: Any) -> None:
         """All of the packed changes, or none."""
+        handle = self._require()
         error = _take_error()
         if type(changes) is bytes:
-            status = lib.aul_tx_apply(self._handle, changes, len(changes), error)
+            status = lib.aul_tx_apply(handle, changes, len(changes), error)
         else:
             with ffi.from_buffer(changes) as buffer:
-                status = lib.aul_tx_apply(self._handle, buffer, len(buffer), error)
+                status = lib.aul_tx_apply(handle, buffer, len(buffer), error)
         if status:
             raise_error(status, error, self._store.path)
         _spare_errors.append(error)
@@ -382,22 +393,24 @@ class NativeTransaction:
         """The end of page space that the transaction sees."""
         error = _take_error()
         number = _new(_NUMBER)
-        status = lib.aul_tx_end_pages(self._handle, number, error)
+        status = lib.aul_tx_end_pages(self._require(), number, error)
         if status:
             raise_error(status, error, self._store.path)
         _spare_errors.append(error)
         return int(number[0])
 
-    def log(self, note: bytes, time_ns: int, outcome: Any) -> None:
-        """Logs the changes; their durability is to be waited for later."""
+    def log(self, note: bytes, time_ns: int, outcome: Any, wait_ms: int) -> bool:
+        """Logs the changes; their durability is to be waited for later.
+
+        Returns False when too much is in flight; it may then be called again.
+        """
         options = self._run.options(_LOGGED, note, time_ns)
         error = _take_error()
-        status = _BUSY  # too much is in flight
-        while status == _BUSY:
-            status = lib.aul_tx_commit(self._handle, options, WAIT_MS, outcome, error)
-        if status not in (_OK, _PENDING):
+        status = lib.aul_tx_commit(self._require(), options, wait_ms, outcome, error)
+        if status not in (_OK, _PENDING, _BUSY):
             raise_error(status, error, self._store.path)
         _spare_errors.append(error)
+        return bool(status != _BUSY)
 
     def commit(self, durability: int, note: bytes, time_ns: int, outcome: Any) -> None:
         """Logs the changes and waits as the durability asks."""
@@ -406,14 +419,14 @@ class NativeTransaction:
         error = _take_error()
         status = _BUSY  # too much is in flight
         while status == _BUSY:
-            status = lib.aul_tx_commit(self._handle, options, WAIT_MS, outcome, error)
+            status = lib.aul_tx_commit(self._require(), options, WAIT_MS, outcome, error)
         if status:
             store.finish_commit(status, outcome.lsn, durability, error)
         _spare_errors.append(error)
 
     def free(self) -> None:
         """Ends the transaction; what was not committed is rolled back."""
-        self._handle = self._cell = None
+        self._handle = None
 
 
 class Store:
@@ -527,6 +540,12 @@ class Store:
             raise_error(status, error, self.path)
         return View(cell)
 
+    def is_cached(self, page: int) -> bool:
+        """Whether reading the page would ask neither the disk nor the system."""
+        return not lib.aul_read_cached(
+            self.handle, NULL, _new(_NUMBER, page), 1, _uncleared("uint8_t[]", self.page_size), NULL
+        )
+
     def versions(self, page: SupportsIndex) -> list[Version]:
         """The commits that changed the page, oldest first."""
         error = _new(_ERROR)
@@ -624,14 +643,14 @@ class Store:
         if status in (_OK, lib.AUL_CONFLICT):
             self.run = RunMark(lib.aul_newest_run(self.handle))
 
-    def begin(self, run: RunMark) -> NativeTransaction:
-        """Takes the writer's place; waits for it as long as it takes."""
+    def begin(self, run: RunMark, wait_ms: int) -> NativeTransaction | None:
+        """Takes the writer's place; None when it was not to be had in ``wait_ms`` milliseconds."""
         error = _new(_ERROR)
         cell = _cell(_TX)
-        status = _BUSY
         try:
-            while status == _BUSY:
-                status = lib.aul_tx_begin(self.handle, run.cell, WAIT_MS, cell, error)
+            status = lib.aul_tx_begin(self.handle, run.cell, wait_ms, cell, error)
+            if status == _BUSY:
+                return None
             if status:
                 self._note_run(status)
                 raise_error(status, error, self.path)
@@ -653,11 +672,18 @@ class Store:
 
     # Going to another moment
 
-    def _log_control(self, call: Callable[..., int], outcome: Any) -> None:
-        """Has the volume do what takes the writer's place and is durable in the end; ``call`` is
-        given the milliseconds to wait and where an error goes."""
-        error = _new(_ERROR)
-        status = _BUSY
+    def _log_control(
+        self, call: Callable[..., int], why_not_wait: Callable[[], str | None] | None = None
+    ) -> None:
+        """Has the volume do what takes the writer's place and is durable in the end.
+
+        ``call`` is given the milliseconds to wait, and where the outcome and an error go;
+        ``why_not_wait`` says why the thread must not wait for the place.
+        """
+        error, outcome = _new(_ERROR), new_outcome()
+        status = call(0, outcome, error)
+        if status == _BUSY and why_not_wait is not None and (refusal := why_not_wait()):
+            raise errors.TransactionError(refusal)
         while status == _BUSY:
             status = call(WAIT_MS, outcome, error)
         if status:
@@ -671,8 +697,7 @@ class Store:
             self._log_control(
                 lambda wait_ms, outcome, error: lib.aul_backtrack(
                     self.handle, lsn, False, options, wait_ms, out, outcome, error
-                ),
-                new_outcome(),
+                )
             )
         finally:
             self._note_run()
@@ -687,7 +712,9 @@ class Store:
             raise_error(status, error, self.path)
         return _rewind(out, int(out.pages))
 
-    def make_restore_point(self, name: bytes, lsn: int, time_ns: int) -> RestorePoint:
+    def make_restore_point(
+        self, name: bytes, lsn: int, time_ns: int, why_not_wait: Callable[[], str | None]
+    ) -> RestorePoint:
         """Names the last commit at or below the LSN, or ``NEWEST``."""
         out = ffi.new("aul_restore_point_info *")
         options = _options(SYNC, NULL, time_ns=time_ns)
@@ -695,18 +722,20 @@ class Store:
             lambda wait_ms, outcome, error: lib.aul_restore_point_make(
                 self.handle, name, len(name), lsn, options, wait_ms, out, outcome, error
             ),
-            new_outcome(),
+            why_not_wait,
         )
         return _restore_point(out)
 
-    def delete_restore_point(self, name: bytes, time_ns: int) -> None:
+    def delete_restore_point(
+        self, name: bytes, time_ns: int, why_not_wait: Callable[[], str | None]
+    ) -> None:
         """Deletes it."""
         options = _options(SYNC, NULL, time_ns=time_ns)
         self._log_control(
             lambda wait_ms, outcome, error: lib.aul_restore_point_delete(
                 self.handle, name, len(name), options, wait_ms, outcome, error
             ),
-            new_outcome(),
+            why_not_wait,
         )
 
     def _listed(self, kind: str, call: Callable[..., int]) -> Iterator[Any]:
@@ -882,6 +911,17 @@ class Pages:
             self._read_again(page, out)
         return out
 
+    async def read_async(self, page: SupportsIndex) -> bytes:
+        """Like ``[page]``, for an event loop, which goes on where the page has to be read from the
+        disk. A page that is cached is here at once."""
+        if self._view is None:
+            self._number(page)
+        out = b"\0" * self._page_size
+        number = _new(_NUMBER, whole_number("a page", page))
+        if lib.aul_read_cached(self._handle, self._view, number, 1, out, NULL):
+            return await in_thread(self.__getitem__, number[0])
+        return out
+
     def read_into(self, page: SupportsIndex, buffer: WritableBuffer) -> None:
         """The page into a writable buffer of exactly ``page_size`` bytes."""
         with writable(buffer, self._page_size) as target:
@@ -915,6 +955,24 @@ class Pages:
             raise_error(status, error, self._path)
         _spare_errors.append(error)
         return memoryview(target).cast("B")
+
+    async def read_many_async(
+        self, pages: Buffer | Sequence[SupportsIndex], out: WritableBuffer | None = None
+    ) -> memoryview:
+        """Like ``read_many``, for an event loop, which goes on meanwhile. A few pages that are all
+        cached are here at once."""
+        if self._view is None:
+            self._number(0)
+        numbers = page_numbers(pages)
+        count = len(numbers)
+        size = count * self._page_size
+        if size <= CACHED_BYTES_MAX:
+            target: Any = ffi.buffer(_uncleared("uint8_t[]", size)) if out is None else out
+            with ffi.from_buffer("uint64_t[]", numbers) as native, writable(target, size) as to:
+                missed = lib.aul_read_cached(self._handle, self._view, native, count, to, NULL)
+            if not missed:
+                return memoryview(target).cast("B")
+        return await in_thread(self.read_many, pages, out)
 
     def view_page(self, page: SupportsIndex) -> memoryview:
         """A zero-copy, read-only memoryview that pins its page until the last export dies.
@@ -951,15 +1009,20 @@ def _keep(owner: Any, buffer: Any) -> Any:
     return buffer
 
 
-def check_changes(page_size: int, changes: Any) -> None:
-    """Checks packed changes without a volume; raises ``InputError`` for the first bad one."""
+def check_changes(page_size: int, changes: Any) -> bool:
+    """Checks packed changes without a volume; raises ``InputError`` for the first bad one.
+
+    Whether there are puts among them, for which pages have to be read.
+    """
     error = _new(_ERROR)
+    kinds = _new(_KIND_BITS)
     with ffi.from_buffer(changes) as buffer:
-        status = lib.aul_changes_check(page_size, buffer, len(buffer), error)
+        status = lib.aul_changes_check(page_size, buffer, len(buffer), kinds, error)
     if status:
         raise errors.InputError(
             f"{_text(error.text)} (in the change at byte {error.offset} of the buffer)"
         )
+    return bool(kinds[0] >> lib.AUL_PUT & 1)
 
 
 def writable(buffer: Any, size: int) -> Any:

@@ -1,7 +1,7 @@
 """Packed changes: many changes of pages in one buffer, for ``Transaction.apply``.
 
-Each change is a 16-byte little-endian header, and for a write or an image its data right behind it.
-The layout is in ``docs/api.md``; ``csrc/record.c`` parses it.
+Each change is a 16-byte little-endian header, and for a write, an image or a put its data right
+behind it. The layout is in ``docs/api.md``; ``csrc/record.c`` parses it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Change = (
     | tuple[str, SupportsIndex]
 )
 
-WRITE, MOVE, FILL, IMAGE, TRUNCATE = 1, 2, 3, 4, 5
+WRITE, MOVE, FILL, IMAGE, TRUNCATE, PUT = 1, 2, 3, 4, 5, 6
 
 #: kind, zero, offset, length, source of a move or byte of a fill, page
 HEADER = struct.Struct("<BBHHHQ")
@@ -69,7 +69,9 @@ def pack_changes(changes: Iterable[Change]) -> bytes:
 
     A change is ``(page, offset, data)`` or, named, ``("write", page, offset, data)``,
     ``("move", page, src, dst, length)``,
-    ``("fill", page, offset, length, byte)``, ``("image", page, data)``, ``("truncate", pages)``.
+    ``("fill", page, offset, length, byte)``, ``("image", page, data)``, which is logged whole,
+    ``("put", page, data)``, of which the difference is logged when that is smaller,
+    ``("truncate", pages)``.
     Empty writes, moves and fills are left out.
 
     Raises ``InputError`` for a tuple of another shape or a number that no field can hold; ``apply``
@@ -135,9 +137,9 @@ def pack_named(change: object) -> bytes:
         if name == "fill":
             page, offset, length, byte = fields
             return pack_ranged(FILL, page, offset, length, byte)
-        if name == "image":
+        if name in ("image", "put"):
             page, data = fields
-            return pack_image(page, as_bytes(data))
+            return pack_whole(IMAGE if name == "image" else PUT, page, as_bytes(data))
         if name == "truncate":
             (pages,) = fields
             return pack_header(TRUNCATE, 0, 0, 0, 0, pages)
@@ -145,7 +147,9 @@ def pack_named(change: object) -> bytes:
         if isinstance(error, InputError):
             raise
         raise InputError(f"a bad change {change!r:.80}: {error}") from None
-    raise InputError(f"{name!r} is no kind of change: use write, move, fill, image or truncate")
+    raise InputError(
+        f"{name!r} is no kind of change: use write, move, fill, image, put or truncate"
+    )
 
 
 def pack_write(page: int, offset: int, data: bytes) -> bytes:
@@ -155,11 +159,11 @@ def pack_write(page: int, offset: int, data: bytes) -> bytes:
     return pack_header(WRITE, 0, offset, len(data) & LENGTH_MASK, 0, page) + data if data else b""
 
 
-def pack_image(page: int, data: bytes) -> bytes:
-    """One whole page."""
+def pack_whole(kind: int, page: int, data: bytes) -> bytes:
+    """One whole page, to be logged whole or as what differs in it."""
     if not 0 < len(data) <= LENGTH_MAX:
         raise InputError(f"an image of {len(data)} bytes is no page")
-    return pack_header(IMAGE, 0, 0, len(data) & LENGTH_MASK, 0, page) + data
+    return pack_header(kind, 0, 0, len(data) & LENGTH_MASK, 0, page) + data
 
 
 def pack_ranged(kind: int, page: int, offset: int, length: SupportsIndex, extra: int) -> bytes:

@@ -59,8 +59,8 @@ class RestorePointError(InputError):
 
 
 class TransactionError(AurologError):
-    """The transaction is over, another thread's, or another one is in the way: begin a new one, use
-    it in its own thread, or end the other first."""
+    """The transaction is over, in another call, or would have to wait where it must not: begin a
+    new one, use it in one thread at a time, or end first what is in the way."""
 
 
 class ConflictError(TransactionError):

@@ -1,13 +1,22 @@
-"""Transactions: changes that become durable together or not at all."""
+"""Transactions: changes that become durable together or not at all.
+
+A transaction belongs to no thread: any may call it, one at a time. Changes are collected in Python,
+packed, and cross into C in one call at the commit; what has to see the newest state begins the
+native transaction, which has the writer's place, alone, until it ends.
+
+Nothing is locked where changes are collected. Those are in one list, to which all threads append.
+Who takes changes out of it leaves what is appended meanwhile; who ends the transaction takes the
+list away first, and whoever has just appended to it looks whether it is still there.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar
 from weakref import ref
 
 from aurolog import _core
@@ -16,6 +25,7 @@ from aurolog.changes import (
     HEADER_BYTES,
     LENGTH_MASK,
     MOVE,
+    PUT,
     TRUNCATE,
     WRITE,
     Buffer,
@@ -27,52 +37,36 @@ from aurolog.changes import (
     pack_write_header,
 )
 from aurolog.clock import checked_time
-from aurolog.committer import Commit, Committer
+from aurolog.committer import Commit, Committer, Turn
 from aurolog.errors import AurologError, ConflictError, InputError, TransactionError
+from aurolog.loops import in_thread
 
 if TYPE_CHECKING:
     import asyncio  # at run time only for those who use it: it takes long to import
 
-__all__ = ["Transaction"]
+__all__ = ["AsyncTransaction", "Transaction"]
+
+Result = TypeVar("Result")
 
 #: Pending changes beyond this go to the native transaction, which takes the writer's place.
 SPILL_BYTES = 64 << 10
 
+#: What a transaction can hold at most: `AUL_BATCH_BYTES_MAX`.
+BYTES_MAX = 1 << 30
 
-#: in the place of a transaction's own mark when it is over: no thread's
-_OVER: Any = object()
-
-
-class Here(threading.local):
-    """What each thread has of its own on a volume."""
-
-    #: a reference to the transaction it made last
-    transaction: ref[Transaction] | None = None
-    #: set when its last commit that had to wait for its turn, for an event loop, is logged
-    handed_over: threading.Event | None = None
+_IN_USE = "another thread is in a call of this transaction: one at a time"
 
 
-class Transaction:
-    """Changes of pages, committed together. Made by ``Volume.transaction``.
-
-    It belongs to the thread that made it: calls from another raise ``TransactionError``.
-
-    Changes are collected here, packed, and cross into C in one call at the commit; the first read,
-    or more than 64 KiB of changes, begins the native transaction, which is alone until it ends.
-
-    A reference to itself is its mark: it is the calling thread's, and not over, exactly when the
-    thread has the same mark. Nothing has to be undone when it is dropped: the mark dies with it,
-    and the native transaction too.
-    """
+class _Changes:
+    """What both kinds of transactions are: changes collected, and an outcome."""
 
     __slots__ = (
         "__weakref__",
         "_clock",
         "_committer",
         "_durability",
-        "_here",
+        "_lock",
         "_lsn",
-        "_mark",
         "_native",
         "_note",
         "_outcome",
@@ -81,63 +75,69 @@ class Transaction:
         "_pending",
         "_run",
         "_size",
+        "_spilling",
         "_state",
         "_store",
+        "_thread",
     )
 
     __iter__ = None
     __reversed__ = None
 
+    #: how many bytes are collected before `_overflow` is called
+    _collected_max = SPILL_BYTES
+
     def __init__(
         self,
-        store: _core.Store,
-        here: Here,
         committer: Committer,
         durability: int,
         note: bytes,
         clock: Callable[[], int] | None,
     ) -> None:
-        last = here.transaction
-        if last is not None:
-            other = last()
-            if other is not None and other._state == "open":
-                raise TransactionError(
-                    "this thread has an open transaction on this volume: commit it or roll it back "
-                    "before the next begins"
-                )
+        store = committer.store
+        self._committer = committer
         self._store = store
         self._run = store.run
-        self._here = here
-        self._committer = committer
         self._durability = durability
         self._note = note
         self._clock = clock
         self._page_size = store.page_size
         self._pages_max = store.pages_max
-        self._pending: list[bytes] = []
+        #: packed changes; None when the transaction is over
+        self._pending: list[bytes] | None = []
         self._size = 0
+        self._spilling = False
+        #: of those who begin or end; never waited for
+        self._lock = threading.RLock()
         self._native: _core.NativeTransaction | None = None
+        #: stands for the thread that used the native transaction last
+        self._thread: object = None
         self._lsn = 0
-        self._outcome: Any = None  # of an awaited commit: what C notes
+        self._outcome: Any = None  # of a commit under way: what C notes
         self._state: str = "open"
-        self._mark: Any = ref(self)
-        here.transaction = self._mark
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError("a transaction belongs to its thread and can be neither copied nor pickled")
+        raise TypeError(
+            "a transaction is a handle of this process and can be neither copied nor pickled"
+        )
+
+    def __bool__(self) -> bool:
+        return True
 
     # Changing
 
-    def _require(self) -> None:
-        """Raises unless the transaction is open and the calling thread's."""
-        if self._here.transaction is self._mark:
-            return
-        if self._state != "open":
-            raise TransactionError(f"the transaction is over ({self.outcome}): begin a new one")
-        raise TransactionError(
-            "the transaction belongs to the thread that made it: call it there, or hand that "
-            "thread the changes"
-        )
+    def _require(self) -> list[bytes]:
+        """The pending changes; raises when the transaction is over."""
+        pending = self._pending
+        if pending is None:
+            raise self._over()
+        return pending
+
+    def _over(self) -> TransactionError:
+        outcome = self.outcome
+        if outcome == "open":
+            return TransactionError("another call is ending the transaction just now")
+        return TransactionError(f"the transaction is over ({outcome}): begin a new one")
 
     def _page(self, page: SupportsIndex) -> int:
         """The page as an int; raises when the volume cannot have it."""
@@ -157,12 +157,32 @@ class Transaction:
             )
         return start, size
 
+    def _image(self, image: Buffer) -> bytes:
+        """The bytes of a whole page; raises when they are none."""
+        data = image if type(image) is bytes else as_bytes(image, "a page")
+        if len(data) != self._page_size:
+            raise InputError(f"a page of this volume has {self._page_size} bytes, not {len(data)}")
+        return data
+
     def _add(self, change: bytes) -> None:
-        self._require()
-        self._pending.append(change)
+        if self._size + len(change) > self._collected_max:
+            self._make_room()
+        pending = self._require()
+        pending.append(change)
         self._size += len(change)
-        if self._size > SPILL_BYTES:
-            self._begun()
+        if self._pending is not pending:
+            raise self._ended_meanwhile()
+
+    def _make_room(self) -> None:
+        """Called before changes are added that are too many to be collected."""
+        raise NotImplementedError
+
+    def _ended_meanwhile(self) -> TransactionError:
+        """A change was added, and the others are taken away by then."""
+        return TransactionError(
+            "another thread was ending the transaction just now: whether it has this change, "
+            "nobody knows"
+        )
 
     def write(self, page: SupportsIndex, offset: SupportsIndex, data: Buffer) -> None:
         """Writes ``data``, the bytes of any buffer, into the page at byte ``offset``.
@@ -176,12 +196,14 @@ class Transaction:
                 if fits and page < self._pages_max:  # type: ignore[operator]
                     # and this refuses what is negative
                     header = pack_write_header(WRITE, offset, length & LENGTH_MASK, page)
-                    if self._here.transaction is self._mark:
-                        self._pending.append(header + data)
-                        self._size = size = self._size + HEADER_BYTES + length
-                        if size > SPILL_BYTES:
-                            self._begun()
-                        return
+                    pending = self._pending
+                    size = self._size + HEADER_BYTES + length
+                    if pending is not None and size <= self._collected_max:
+                        pending.append(header + data)
+                        self._size = size
+                        if self._pending is pending:
+                            return
+                        raise self._ended_meanwhile()
         except (TypeError, struct.error):
             pass  # said better below
         self._require()
@@ -232,71 +254,44 @@ class Transaction:
             )
         self._add(pack_header(TRUNCATE, 0, 0, 0, 0, end))
 
-    def apply(self, changes: Buffer | Iterable[Change]) -> None:
-        """Takes many changes: a packed buffer, or an iterable of tuples (see ``pack_changes``).
-
-        All of them, or none and ``InputError``.
-        """
-        self._require()
-        packed = _packed(changes)
-        self._require()  # an iterable may have ended it
-        if not len(packed):
-            return
-        if self._native is None and self._size + len(packed) <= SPILL_BYTES:
-            _core.check_changes(self._page_size, packed)
-            self._add(bytes(packed))
-        else:
-            native = self._begun()
-            with self._ended_by_conflict():
-                native.apply(packed)
-
-    def __setitem__(self, page: SupportsIndex, image: Buffer) -> None:
-        if self._here.transaction is not self._mark:
-            self._require()
-        data = image if type(image) is bytes else as_bytes(image, "a page")
-        if len(data) != self._page_size:
-            raise InputError(f"a page of this volume has {self._page_size} bytes, not {len(data)}")
-        number = page if type(page) is int else as_integer("a page", page)
-        try:
-            self._begun().put(number, data)
-        except ConflictError:
-            self._finish("rolled back")
-            raise
-
-    # Reading
-
-    def __getitem__(self, page: SupportsIndex) -> bytes:
-        """The page as the transaction sees it: the newest committed state and its own changes."""
-        if self._here.transaction is not self._mark:
-            self._require()
-        number = page if type(page) is int else as_integer("a page", page)
-        try:
-            return self._begun().read(number)
-        except ConflictError:
-            self._finish("rolled back")
-            raise
-
-    def __len__(self) -> int:
-        self._require()
-        native = self._begun()
-        with self._ended_by_conflict():
-            return native.end_pages()
-
-    def __bool__(self) -> bool:
-        return True
-
     # Ending
 
-    def _begun(self) -> _core.NativeTransaction:
-        """The native transaction, with every pending change in it."""
-        native = self._native
-        if native is None:
-            self._in_turn()
-            with self._ended_by_conflict():
-                native = self._native = self._store.begin(self._run)
-        if self._pending:
-            self._spill(native)
-        return native
+    def _hold(self, native: _core.NativeTransaction) -> None:
+        """Has the native transaction, which has the writer's place, from now on."""
+        self._native = native
+        self._thread = self._committer.here.thread
+        self._committer.holder = ref(self)
+        if self._pending is None:  # ended meanwhile
+            self._native = None
+            native.free()
+            raise self._over()
+
+    def holds_for(self, thread: object) -> bool:
+        """See ``committer.Holder``."""
+        return self._native is not None and self._thread is thread
+
+    def _spill(self, native: _core.NativeTransaction) -> None:
+        """Hands the pending changes over: each once, whatever comes in between."""
+        pending = self._require()
+        if self._spilling:
+            return  # in a signal handler: what it interrupts does it
+        try:
+            self._spilling = True
+            taken = pending[:]
+            native.apply(b"".join(taken))
+            del pending[: len(taken)]  # not what has come meanwhile
+            self._size = sum(map(len, pending))
+        except (AurologError, MemoryError):  # nothing was taken
+            raise
+        except BaseException:  # an interrupt, and nobody knows whether they were taken
+            self._finish("rolled back")
+            raise
+        finally:
+            self._spilling = False
+
+    def _time(self) -> int:
+        """What the user's clock says, never 0, which stands for the system's."""
+        return checked_time(self._clock) if self._clock else 0
 
     @contextlib.contextmanager
     def _ended_by_conflict(self) -> Iterator[None]:
@@ -307,165 +302,28 @@ class Transaction:
             self._finish("rolled back")
             raise
 
-    def _spill(self, native: _core.NativeTransaction) -> None:
-        """Hands the pending changes over: each once, whatever comes in between."""
-        pending, size = self._pending, self._size
+    def _take(self) -> list[bytes]:
+        """Takes the pending changes away: from now on nobody adds any."""
+        if not self._lock.acquire(blocking=False):
+            raise TransactionError(_IN_USE)
         try:
-            self._pending, self._size = [], 0  # what a signal handler adds now comes after these
-            native.apply(b"".join(pending))
-        except ConflictError:
-            self._finish("rolled back")
-            raise
-        except (AurologError, MemoryError):  # nothing was taken
-            self._pending[:0] = pending
-            self._size += size
-            raise
-        except BaseException:  # an interrupt, and nobody knows whether they were taken
-            self._finish("rolled back")
-            raise
+            pending = self._require()
+            self._pending = None
+        finally:
+            self._lock.release()
+        return pending
 
     def _finish(self, state: str) -> None:
         self._state = state
-        self._mark = _OVER
+        self._pending = None
         native, self._native = self._native, None
         if native is not None:
             native.free()
-        self._pending = []
-
-    def _in_turn(self) -> None:
-        """Waits until the thread's commit before, where it still waits for its turn, is logged."""
-        before = self._here.handed_over
-        if before is not None:
-            before.wait()
-            self._here.handed_over = None
-
-    def commit(self) -> int | None:
-        """Makes the changes durable, or visible with durability "os".
-
-        Returns the commit LSN; ``None`` when there were no changes.
-
-        Raises ``CommitOutcomeUnknown`` when the disk failed at the wrong moment, ``DiskFullError``
-        and ``StorageError`` when nothing was committed.
-        """
-        if self._here.transaction is not self._mark:
-            self._require()
-        outcome: Any = None
-        try:
-            outcome = _core.new_outcome()
-            time_ns = 0
-            if self._clock:
-                time_ns = checked_time(self._clock)
-                self._require()  # the clock may have ended it
-            if self._native is not None:
-                self._begun().commit(self._durability, self._note, time_ns, outcome)
-            elif self._pending:
-                if self._here.handed_over is not None:
-                    self._in_turn()
-                changes = b"".join(self._pending)
-                self._store.commit_changes(
-                    changes, self._run, self._durability, self._note, time_ns, outcome
-                )
-            if outcome.logged:
-                self._lsn = outcome.lsn
-            self._finish("committed")
-        except BaseException:  # an interrupt may come between any two steps
-            if self._state == "open":
-                logged = outcome is not None and outcome.logged
-                if logged:
-                    self._lsn = outcome.lsn
-                self._finish("unknown" if logged else "rolled back")
-            raise
-        return self._lsn or None
-
-    def commit_async(self) -> asyncio.Future[int | None]:
-        """Like ``commit``, to be awaited in the running event loop, which goes on meanwhile.
-
-        The transaction is over with the call, so that the thread may begin another before it
-        awaits this one. Whoever stops waiting, cancelled for one, does not stop the commit:
-        ``outcome`` tells how it went.
-        """
-        from asyncio import get_running_loop, shield  # noqa: PLC0415 - see above
-
-        self._require()
-        loop = get_running_loop()
-        outcome = _core.new_outcome()
-        time_ns = 0
-        if self._clock:
-            time_ns = checked_time(self._clock)
-            self._require()  # the clock may have ended it
-        commit = Commit(self._run, self._durability, self._note, time_ns, outcome)
-        native, changes = self._native, b"".join(self._pending)
-        try:
-            if native is not None:
-                self._begun().log(self._note, time_ns, outcome)
-            elif changes and (
-                (self._here.handed_over and not self._here.handed_over.is_set())
-                or not self._store.log_changes(changes, self._run, self._note, time_ns, outcome, 0)
-            ):
-                # Another has the writer's place, or this thread's commit before still waits for it.
-                commit.changes = changes
-                self._here.handed_over = commit.logged = threading.Event()
-            self._outcome = outcome
-            self._finish("unknown")  # from now on; it may be durable before anybody is told
-            if not commit.changes and not outcome.lsn:
-                self._state = "committed"  # no changes, and nothing read that is still to wait for
-                done: asyncio.Future[int | None] = loop.create_future()
-                done.set_result(None)
-                return done
-            committed = self._committer.submit(commit)
-        except BaseException:
-            self._outcome = outcome
-            if commit.logged is not None and not commit.queued:
-                commit.logged.set()  # never, but nobody has to wait for it
-            self._finish("unknown" if outcome.logged or commit.queued else "rolled back")
-            raise
-        committed.add_done_callback(self._conclude)
-        return shield(committed)
-
-    def _conclude(self, committed: asyncio.Future[int | None]) -> None:
-        if not committed.cancelled() and committed.exception() is None:
-            self._state = "committed"
-        elif self._outcome is None or not self._outcome.logged:
-            self._state = "rolled back"
 
     def rollback(self) -> None:
         """Drops the changes."""
         self._require()
         self._finish("rolled back")
-
-    def __enter__(self) -> Transaction:
-        if self._state != "open":
-            self._require()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._state != "open":  # ended by hand inside the block
-            return
-        if kind is None:
-            self.commit()
-        else:
-            self.rollback()
-
-    async def __aenter__(self) -> Transaction:
-        return self.__enter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._state != "open":
-            return
-        if kind is None:
-            await self.commit_async()
-        else:
-            self.rollback()
 
     # Telling
 
@@ -489,7 +347,514 @@ class Transaction:
         return self._lsn or None
 
     def __repr__(self) -> str:
-        return f"<aurolog.Transaction {self.outcome}{f', LSN {self.lsn}' if self.lsn else ''}>"
+        lsn = f", LSN {self.lsn}" if self.lsn else ""
+        return f"<aurolog.{type(self).__name__} {self.outcome}{lsn}>"
+
+
+class Transaction(_Changes):
+    """Changes of pages, committed together. Made by ``Volume.transaction``.
+
+    Any thread may call it, one at a time; ``async with`` or ``await`` makes an
+    ``AsyncTransaction`` of it.
+
+    The first read, or more than 64 KiB of changes, begins the native transaction. Nothing has to be
+    undone when a transaction is dropped: the native one is dropped with it.
+    """
+
+    __slots__ = ("_heir",)
+
+    def __init__(
+        self,
+        committer: Committer,
+        durability: int,
+        note: bytes,
+        clock: Callable[[], int] | None,
+    ) -> None:
+        super().__init__(committer, durability, note, clock)
+        self._heir: AsyncTransaction | None = None
+
+    def _over(self) -> TransactionError:
+        if self._heir is not None:
+            return TransactionError(
+                "the transaction belongs to an event loop: call what `async with` or `await` gave"
+            )
+        return super()._over()
+
+    def _make_room(self) -> None:
+        self._begun()
+
+    def apply(self, changes: Buffer | Iterable[Change]) -> None:
+        """Takes many changes: a packed buffer, or an iterable of tuples (see ``pack_changes``).
+
+        All of them, or none and ``InputError``.
+        """
+        self._require()
+        packed = _packed(changes)
+        self._require()  # an iterable may have ended it
+        if not len(packed):
+            return
+        if self._native is None and self._size + len(packed) <= SPILL_BYTES:
+            _core.check_changes(self._page_size, packed)
+            self._add(bytes(packed))
+        else:
+            with self._ended_by_conflict():
+                self._begun().apply(packed)
+
+    def __setitem__(self, page: SupportsIndex, image: Buffer) -> None:
+        data = self._image(image)
+        number = page if type(page) is int else as_integer("a page", page)
+        native = self._native
+        if native is None or self._pending:
+            native = self._begun()
+        self._thread = self._committer.here.thread
+        try:
+            native.put(number, data)
+        except ConflictError:
+            self._finish("rolled back")
+            raise
+
+    # Reading
+
+    def __getitem__(self, page: SupportsIndex) -> bytes:
+        """The page as the transaction sees it: the newest committed state and its own changes."""
+        number = page if type(page) is int else as_integer("a page", page)
+        native = self._native
+        if native is None or self._pending:
+            native = self._begun()
+        self._thread = self._committer.here.thread
+        try:
+            return native.read(number)
+        except ConflictError:
+            self._finish("rolled back")
+            raise
+
+    def __len__(self) -> int:
+        with self._ended_by_conflict():
+            return self._begun().end_pages()
+
+    # Ending
+
+    def _begun(self) -> _core.NativeTransaction:
+        """The native transaction, with every pending change in it."""
+        if not self._lock.acquire(blocking=False):
+            raise TransactionError(_IN_USE)
+        try:
+            self._require()
+            with self._ended_by_conflict():
+                native = self._native
+                if native is None:
+                    native = self._in_turn()
+                    if native is not self._native:
+                        self._hold(native)
+                if self._pending:
+                    self._spill(native)
+        finally:
+            self._lock.release()
+        self._thread = self._committer.here.thread
+        return native
+
+    def _in_turn(self) -> _core.NativeTransaction:
+        """Takes the writer's place, and waits for it, unless that could last for ever."""
+        before = self._committer.here.handed_over
+        if before is None or before.is_set():
+            native = self._store.begin(self._run, 0)
+            if native is not None:
+                return native
+        refusal = self._committer.why_not_wait()
+        if refusal is not None:
+            raise TransactionError(refusal)
+        if before is not None:
+            before.wait()
+            self._committer.here.handed_over = None
+        while (native := self._store.begin(self._run, _core.WAIT_MS)) is None:
+            if self._native is not None:  # a signal handler's
+                return self._native
+        return native
+
+    def commit(self) -> int | None:
+        """Makes the changes durable, or visible with durability "os".
+
+        Returns the commit LSN; ``None`` when there were no changes.
+
+        Raises ``CommitOutcomeUnknown`` when the disk failed at the wrong moment, ``DiskFullError``
+        and ``StorageError`` when nothing was committed, and ``TransactionError`` when it would wait
+        for ever or keep an event loop waiting: then it is still open.
+        """
+        self._require()
+        outcome: Any = None
+        pending: list[bytes] | None = None
+        try:
+            outcome = _core.new_outcome()
+            time_ns = self._time()
+            pending = self._take()
+            if self._native is not None:
+                if pending:
+                    self._native.apply(b"".join(pending))
+                    pending.clear()
+                self._native.commit(self._durability, self._note, time_ns, outcome)
+            elif pending:
+                self._commit_collected(b"".join(pending), time_ns, outcome)
+            if outcome.logged:
+                self._lsn = outcome.lsn
+            self._finish("committed")
+        except BaseException as error:  # an interrupt may come between any two steps
+            if self._state == "open":
+                logged = outcome is not None and outcome.logged
+                if logged:
+                    self._lsn = outcome.lsn
+                    self._finish("unknown")
+                elif pending is not None and _is_refusal(error):
+                    self._pending = pending  # and nothing is lost by it
+                else:
+                    self._finish("rolled back")
+            raise
+        return self._lsn or None
+
+    def _commit_collected(self, changes: bytes, time_ns: int, outcome: Any) -> None:
+        """In one crossing; where it must not wait for the writer's place, in two."""
+        committer, before = self._committer, self._committer.here.handed_over
+        refusal = committer.why_not_wait()
+        if refusal is None:
+            if before is not None:
+                before.wait()
+                committer.here.handed_over = None
+            self._store.commit_changes(
+                changes, self._run, self._durability, self._note, time_ns, outcome
+            )
+            return
+        if (before is not None and not before.is_set()) or not self._store.log_changes(
+            changes, self._run, self._note, time_ns, outcome, 0
+        ):
+            raise TransactionError(refusal)
+        self._store.wait(outcome.lsn, self._durability)
+
+    def __enter__(self) -> Transaction:
+        if self._state != "open":
+            self._require()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._state != "open":  # ended by hand inside the block
+            return
+        if kind is None:
+            self.commit()
+        else:
+            self.rollback()
+
+    # In an event loop
+
+    async def __aenter__(self) -> AsyncTransaction:
+        if self._heir is not None:
+            raise self._over()
+        size, pending = self._size, self._take()
+        heir = AsyncTransaction(self._committer, self._durability, self._note, self._clock)
+        self._heir = heir
+        heir._run, heir._size, heir._pending = self._run, size, pending
+        native, self._native = self._native, None
+        if native is not None:
+            heir._hold(native)
+        return heir
+
+    def __await__(self) -> Generator[Any, None, AsyncTransaction]:
+        return self.__aenter__().__await__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._heir is not None
+        await self._heir.__aexit__(kind, value, traceback)
+
+    @property
+    def outcome(self) -> str:
+        """``"open"``, ``"committed"``, ``"rolled back"`` or ``"unknown"``: interrupted."""
+        return super().outcome if self._heir is None else self._heir.outcome
+
+    @property
+    def lsn(self) -> int | None:
+        """The commit LSN; ``None`` before the commit, after a rollback, and when nothing was
+        written."""
+        return super().lsn if self._heir is None else self._heir.lsn
+
+
+class AsyncTransaction(_Changes):
+    """A transaction of an event loop: ``async with db.transaction()`` or ``await db.transaction()``
+    makes one.
+
+    Changes are only collected, whole pages too. What has to wait is awaited, and the loop goes on.
+    """
+
+    __slots__ = ("_busy", "_fresh", "_reads", "_turn", "_waiters")
+
+    _collected_max = BYTES_MAX
+
+    def __init__(
+        self,
+        committer: Committer,
+        durability: int,
+        note: bytes,
+        clock: Callable[[], int] | None,
+    ) -> None:
+        super().__init__(committer, durability, note, clock)
+        #: whole pages are pending: they are compared with what is there, which may have to be read
+        self._reads = False
+        #: the call of the native transaction that a thread makes
+        self._busy: asyncio.Future[Any] | None = None
+        #: what stands in line for it, and the calls that wait for that
+        self._turn: Turn | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        #: it has come from the line, and nobody has used it
+        self._fresh = False
+
+    def _make_room(self) -> None:
+        raise InputError(f"a transaction has at most {BYTES_MAX} bytes of changes: split it")
+
+    def apply(self, changes: Buffer | Iterable[Change]) -> None:
+        """Takes many changes: a packed buffer, or an iterable of tuples (see ``pack_changes``).
+
+        All of them, or none and ``InputError``.
+        """
+        self._require()
+        packed = _packed(changes)
+        self._require()  # an iterable may have ended it
+        if len(packed):
+            if _core.check_changes(self._page_size, packed):
+                self._reads = True
+            self._add(bytes(packed))
+
+    def __setitem__(self, page: SupportsIndex, image: Buffer) -> None:
+        self._require()
+        data, number = self._image(image), self._page(page)
+        self._reads = True
+        self._add(pack_header(PUT, 0, 0, len(data) & LENGTH_MASK, 0, number) + data)
+
+    # Reading
+
+    async def read(self, page: SupportsIndex) -> bytes:
+        """The page as the transaction sees it: the newest committed state and its own changes.
+
+        From the first read on the transaction is alone; others wait until it ends.
+        """
+        self._require()
+        number = self._page(page)
+        with self._ended_by_conflict():
+            native = await self._begun()
+            return await self._call(
+                lambda: self._store.is_cached(number), self._read, native, number
+            )
+
+    async def length(self) -> int:
+        """The end of page space as the transaction sees it."""
+        with self._ended_by_conflict():
+            native = await self._begun()
+            return await self._call(lambda: True, self._length, native)
+
+    def _read(self, native: _core.NativeTransaction, page: int) -> bytes:
+        if self._pending:
+            self._spill(native)
+        return native.read(page)
+
+    def _length(self, native: _core.NativeTransaction) -> int:
+        if self._pending:
+            self._spill(native)
+        return native.end_pages()
+
+    def _spill(self, native: _core.NativeTransaction) -> None:
+        self._reads = False
+        super()._spill(native)
+
+    async def _begun(self) -> _core.NativeTransaction:
+        """The native transaction, for which it may have to wait."""
+        while True:
+            self._require()
+            if self._native is not None:
+                return self._native
+            native = self._committer.begin_now(self._run) if self._turn is None else None
+            if native is not None:
+                self._hold(native)
+            else:
+                await self._wait_for_turn()
+
+    async def _wait_for_turn(self) -> None:
+        from asyncio import get_running_loop  # noqa: PLC0415 - see above
+
+        loop, turn = get_running_loop(), self._turn
+        if turn is None:
+            turn = self._turn = Turn(loop, self._run, self._take_turn)
+            self._committer.wait_for_turn(turn)
+        elif turn.loop is not loop:
+            raise TransactionError(_IN_USE)
+        waiter = loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except BaseException:
+            if self._waiters == [waiter]:  # nobody else wants it
+                self._give_up(turn)
+            raise
+        finally:
+            self._waiters.remove(waiter)
+
+    def _give_up(self, turn: Turn) -> None:
+        """Gives up the turn, or the place, if it has come just now."""
+        turn.served = True
+        if self._turn is turn:
+            self._turn = None
+        native = self._native
+        if native is not None and self._fresh:
+            self._native = None
+            native.free()
+            self._committer.given_up()
+
+    def _take_turn(
+        self, native: _core.NativeTransaction | None, error: BaseException | None
+    ) -> None:
+        """Called in the loop: the writer's place is here, or never will be."""
+        waiting = [waiter for waiter in self._waiters if not waiter.done()]
+        wanted = self._turn is not None and self._native is None and self._pending is not None
+        self._turn = None
+        if native is not None and not (wanted and waiting):
+            native.free()
+            self._committer.given_up()
+        elif native is not None:
+            self._fresh = True
+            self._hold(native)
+        for waiter in waiting:
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+
+    async def _call(
+        self, is_quick: Callable[[], bool], call: Callable[..., Result], *arguments: Any
+    ) -> Result:
+        """Makes a call of the native transaction: here when it is quick, else in a thread."""
+        from asyncio import shield, wait  # noqa: PLC0415 - see above
+
+        while self._busy is not None and not self._busy.done():
+            await wait([self._busy])
+        self._fresh = False
+        self._thread = self._committer.here.thread
+        if not (self._reads and self._pending) and is_quick():
+            return call(*arguments)
+        self._busy = called = in_thread(call, *arguments)
+        return await shield(called)  # who is cancelled does not stop it
+
+    # Ending
+
+    def commit(self) -> asyncio.Future[int | None]:
+        """Begins to commit; the future, of the running loop, has the commit LSN once the changes
+        are durable, or visible with durability "os", and ``None`` when there were none.
+
+        The transaction is over with the call. Whoever stops waiting, cancelled for one, does not
+        stop the commit: ``outcome`` tells how it went.
+        """
+        from asyncio import get_running_loop  # noqa: PLC0415 - see above
+
+        loop = get_running_loop()
+        self._require()
+        outcome = _core.new_outcome()
+        commit = Commit(loop, self._conclude, self._run, self._durability, self._note, outcome)
+        try:
+            commit.time_ns = self._time()
+            pending = self._take()
+            self._outcome = outcome
+            self._state = "unknown"  # it may be durable before anybody is told
+            native, busy = self._native, self._busy
+            if native is None:
+                self._finish("unknown")
+                if pending:
+                    commit.changes, commit.reads = b"".join(pending), self._reads
+                    self._committer.commit(commit)
+                else:
+                    commit.tell()
+            elif busy is not None and not busy.done():
+                busy.add_done_callback(lambda _: self._in_thread(commit, native, pending))
+            elif self._reads or not self._logged(commit, native, pending, 0):
+                self._in_thread(commit, native, pending)
+        except BaseException as error:
+            refused = _is_refusal(error)
+            if not commit.queued and (self._pending is None or not refused):
+                self._finish("unknown" if outcome.logged else "rolled back")
+            if refused or not isinstance(error, AurologError):
+                raise
+            commit.error = error
+            commit.tell()
+        return commit.future
+
+    def _logged(
+        self, commit: Commit, native: _core.NativeTransaction, pending: list[bytes], wait_ms: int
+    ) -> bool:
+        """Logs a commit of the native transaction and has the loop told; False when too much is in
+        flight."""
+        if pending:
+            native.apply(b"".join(pending))
+            pending.clear()
+        if not native.log(commit.note, commit.time_ns, commit.outcome, wait_ms):
+            return False
+        self._finish("unknown")
+        self._committer.tell_when_durable(commit)
+        return True
+
+    def _in_thread(
+        self, commit: Commit, native: _core.NativeTransaction, pending: list[bytes]
+    ) -> None:
+        """The same, where it may take long."""
+
+        def log() -> None:
+            try:
+                while not self._logged(commit, native, pending, _core.WAIT_MS):
+                    pass
+            except BaseException as error:  # noqa: BLE001 - raised where the commit is awaited
+                self._finish("unknown" if commit.outcome.logged else "rolled back")
+                commit.error = error
+                self._committer.tell(commit)
+
+        in_thread(log)
+
+    def _conclude(self, commit: Commit) -> None:
+        """It is known how the commit went."""
+        if commit.error is None:
+            self._state = "committed"
+        elif not commit.outcome.logged:
+            self._state = "rolled back"
+
+    def _finish(self, state: str) -> None:
+        turn, held = self._turn, self._native is not None
+        super()._finish(state)
+        if turn is not None:
+            turn.give(None, self._over())
+        if held:
+            self._committer.given_up()
+
+    async def __aenter__(self) -> AsyncTransaction:
+        self._require()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._state != "open":  # ended by hand inside the block
+            return
+        if kind is None:
+            await self.commit()
+        else:
+            self.rollback()
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether a call was not made: the transaction goes on."""
+    return isinstance(error, TransactionError) and not isinstance(error, ConflictError)
 
 
 def _packed(changes: Any) -> Any:

@@ -20,8 +20,9 @@ from aurolog.clock import checked_time, nanoseconds_of, time_of
 from aurolog.committer import Committer
 from aurolog.errors import AurologError, InputError, MomentError
 from aurolog.follower import Follower
+from aurolog.loops import in_thread
 from aurolog.moment import When
-from aurolog.transaction import Here, Transaction
+from aurolog.transaction import Transaction
 from aurolog.values import Batch, Recovery, RestorePoint, Rewind, Run, Stats, VerifyReport, Version
 from aurolog.view import View
 
@@ -75,7 +76,6 @@ class Volume(_core.Pages):
         "_durability",
         "_followers",
         "_generation",
-        "_here",
         "_level",
         "_place",
         "_read_only",
@@ -93,7 +93,6 @@ class Volume(_core.Pages):
         super().__init__(store, _core.NULL)
         self._store = store
         self._clock = clock
-        self._here = Here()
         self._committer = Committer(store)
         self._place = path
         self._read_only = read_only
@@ -166,7 +165,8 @@ class Volume(_core.Pages):
         """A new transaction.
 
         ``with db.transaction() as tx: ...`` commits at the end of the block, or rolls back on an
-        exception; ``async with`` does the same in an event loop, which goes on meanwhile.
+        exception. ``async with`` does the same in an event loop, which goes on meanwhile, with an
+        ``AsyncTransaction``; ``await db.transaction()`` gives one by hand.
 
         ``durability`` overrides the volume's for this one; ``note``, up to 255 bytes of UTF-8, is
         kept with the commit.
@@ -175,11 +175,15 @@ class Volume(_core.Pages):
         level = self._level if durability is None else _durability(durability)
         if self._closed or self._read_only or self._generation != _core.fork_generation:
             self._store.check_open(for_writing=True)
-        return Transaction(self._store, self._here, self._committer, level, octets, self._clock)
+        return Transaction(self._committer, level, octets, self._clock)
 
     def sync(self) -> int:
         """Makes everything committed durable; returns the durable LSN."""
         return self._store.sync()
+
+    async def sync_async(self) -> int:
+        """Like ``sync``, for an event loop, which goes on meanwhile."""
+        return await in_thread(self.sync)
 
     # Reading
 
@@ -228,6 +232,10 @@ class Volume(_core.Pages):
             )
         return lsn
 
+    async def at_async(self, when: When) -> View:
+        """Like ``at``, for an event loop, which goes on meanwhile."""
+        return await in_thread(self.at, when)
+
     def versions(self, page: SupportsIndex) -> list[Version]:
         """Every commit that changed the page, oldest first."""
         return self._store.versions(page)
@@ -252,6 +260,12 @@ class Volume(_core.Pages):
             return self._store.preview_backtrack(lsn)
         return self._store.backtrack(lsn, octets, self._commit_time())
 
+    async def backtrack_async(
+        self, when: When, *, dry_run: bool = False, note: str | None = None
+    ) -> Rewind:
+        """Like ``backtrack``, for an event loop, which goes on meanwhile."""
+        return await in_thread(self.backtrack, when, dry_run=dry_run, note=note)
+
     def _commit_time(self) -> int:
         """What the user's clock says, never 0, which stands for the system's."""
         if self._clock is None:
@@ -267,12 +281,24 @@ class Volume(_core.Pages):
         """
         octets = moment.check_name(name)
         lsn = _core.NEWEST if at is None else self._lsn(at)
-        return self._store.make_restore_point(octets, lsn, self._commit_time())
+        return self._store.make_restore_point(
+            octets, lsn, self._commit_time(), self._committer.why_not_wait
+        )
+
+    async def restore_point_async(self, name: str, *, at: When | None = None) -> RestorePoint:
+        """Like ``restore_point``, for an event loop, which goes on meanwhile."""
+        return await in_thread(self.restore_point, name, at=at)
 
     def delete_restore_point(self, name: str) -> None:
         """Deletes a name, durably; what it named stays. Raises ``RestorePointError`` when there is
         none."""
-        self._store.delete_restore_point(moment.check_name(name), self._commit_time())
+        self._store.delete_restore_point(
+            moment.check_name(name), self._commit_time(), self._committer.why_not_wait
+        )
+
+    async def delete_restore_point_async(self, name: str) -> None:
+        """Like ``delete_restore_point``, for an event loop, which goes on meanwhile."""
+        await in_thread(self.delete_restore_point, name)
 
     @property
     def restore_points(self) -> dict[str, RestorePoint]:
@@ -302,6 +328,10 @@ class Volume(_core.Pages):
         What a writer itself shows is always the newest.
         """
         return self._store.refresh()
+
+    async def refresh_async(self) -> int:
+        """Like ``refresh``, for an event loop, which goes on meanwhile."""
+        return await in_thread(self.refresh)
 
     def follow(self, since: When | None = None, *, timeout: float | None = None) -> Follower:
         """An iterator over the commits after the moment ``since``, or after the visible LSN of now,
