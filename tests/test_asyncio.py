@@ -25,6 +25,7 @@ import pytest
 from support import Child, need_strace, strike_at, traced
 
 import aurolog
+from aurolog import _core
 from aurolog.committer import Commit, _Syncer
 from aurolog.transaction import AsyncTransaction
 
@@ -1064,7 +1065,9 @@ def test_a_loop_waits_for_the_highest_of_what_it_was_asked_for() -> None:
     worker = _Syncer(store, SimpleQueue())
     loop = new_loop()
     outcomes = [SimpleNamespace(lsn=lsn, logged=1) for lsn in (7, 5)]
-    commits = [Commit(loop, lambda _: None, _core.RunMark(0), 0, b"", outcome) for outcome in outcomes]
+    commits = [
+        Commit(loop, lambda _: None, _core.RunMark(0), 0, b"", outcome) for outcome in outcomes
+    ]
     worker._finish(commits)
     loop.close()
     assert waited == [7]

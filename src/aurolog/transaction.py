@@ -503,8 +503,9 @@ class Transaction(_Changes):
                 if logged:
                     self._lsn = outcome.lsn
                     self._finish("unknown")
-                elif pending is not None and _is_refusal(error):
-                    self._pending = pending  # and nothing is lost by it
+                elif _is_refusal(error):  # and nothing is lost by it
+                    if pending is not None:
+                        self._pending = pending
                 else:
                     self._finish("rolled back")
             raise
@@ -762,6 +763,7 @@ class AsyncTransaction(_Changes):
         self._require()
         outcome = _core.new_outcome()
         commit = Commit(loop, self._conclude, self._run, self._durability, self._note, outcome)
+        pending: list[bytes] | None = None
         try:
             commit.time_ns = self._time()
             pending = self._take()
@@ -781,7 +783,7 @@ class AsyncTransaction(_Changes):
                 self._in_thread(commit, native, pending)
         except BaseException as error:
             refused = _is_refusal(error)
-            if not commit.queued and (self._pending is None or not refused):
+            if not commit.queued and (pending is not None or not refused):
                 self._finish("unknown" if outcome.logged else "rolled back")
             if refused or not isinstance(error, AurologError):
                 raise
