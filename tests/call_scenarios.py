@@ -795,6 +795,38 @@ def reader_beside(run: Run) -> None:
     run.close(db)
 
 
+@program(closed)
+def reader_moves_on(run: Run) -> None:
+    """A reader follows its writer over segments, a close and another session."""
+
+    def move_on(reader: aurolog.Volume, db: aurolog.Volume) -> None:
+        lsn = reader.refresh()
+        assert lsn == db.durable_lsn or run.failing, f"moved on to {lsn} of {db.durable_lsn}"
+
+    def follow(reader: aurolog.Volume) -> None:
+        seen = reader.visible_lsn
+        lsns = [c.lsn for c in reader.follow(0, timeout=0) if c.kind == "pages"]
+        wanted = [c.lsn for c in run.history.commits if 0 < c.lsn <= reader.visible_lsn]
+        assert lsns == wanted or reader.visible_lsn != seen, f"followed {lsns}, not {wanted}"
+
+    reader = run.open(read_only=True)
+    for images in (9, 40):
+        db = run.open()
+        if db is None or reader is None:
+            break
+        for n in range(7):
+            run.commit(db, run.images(n * images), durability="os" if n % 3 == 2 else None)
+            if n % 2:
+                run.keep(db)
+            run.attempt("moving on", partial(move_on, reader, db))
+            run.attempt("reading", partial(run.check, reader))
+        run.attempt("following", partial(follow, reader))
+        run.close(db)
+        run.attempt("moving on", reader.refresh)
+        run.read(reader)
+    run.close(reader)
+
+
 @program(new)
 def commits(run: Run) -> None:
     """Commits of every kind and size over some segments, with the keeper's work between."""
