@@ -153,6 +153,25 @@ def test_a_loop_follows_without_standing_still(path: Path) -> None:
         asyncio.run(asyncio.wait_for(main(db, reader), 30))
 
 
+def test_a_follower_begins_at_any_moment(path: Path) -> None:
+    with aurolog.open(path) as db, aurolog.open(path, read_only=True) as reader:
+        lsns = [commit(db, n, b"x") for n in range(5)]
+        db.restore_point("here", at=lsns[1])
+        moment = db.at(lsns[2]).time
+        for volume in (reader, db):
+            since: dict[aurolog.When, int] = {lsns[0]: 1, "here": 2, str(lsns[3]): 4}
+            if moment is not None:
+                since[moment] = 3
+            for when, first in since.items():
+                found = [c.lsn for c in volume.follow(when, timeout=0) if c.kind == "pages"]
+                assert found == lsns[first:]
+            with pytest.raises(aurolog.LsnError) as caught:
+                volume.follow(1 << 40)
+            assert caught.value.visible_lsn == db.visible_lsn
+            with pytest.raises(aurolog.MomentError):
+                volume.follow("nowhere")
+
+
 def test_a_timeout_ends_a_follower(db: aurolog.Volume) -> None:
     assert list(db.follow(timeout=0.01)) == []
     follower = db.follow(timeout=0)
