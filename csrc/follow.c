@@ -129,14 +129,14 @@ static int read_on(aul_store *store, aul_segment *segment, u64 target, u64 deadl
     aul_scan *scan = &follow->scan;
     int status = follow->scanning ? AUL_OK : start_scan(store, segment, error);
     if (status) return status;
-    aul_scan_look_again(scan);
+    if (!AUL_SEEDED(FOLLOWER_READS_STALE)) aul_scan_look_again(scan);
     while (follow->next_lsn <= target) {
         aul_scan before = *scan;
         status = aul_scan_next(scan, error);
         if (!status) status = take_frame(store, segment, error);
         if (status) { /* as if it had not been read, which it has to be once more */
             *scan = before;
-            aul_scan_look_again(scan);
+            if (!AUL_SEEDED(FOLLOWER_READS_STALE)) aul_scan_look_again(scan);
             return status == AUL_CORRUPT ? AUL_END : status;
         }
         if (!scan->in_batch && store->disk->monotonic(store->disk->context) >= deadline)
@@ -285,7 +285,8 @@ static int take_past(aul_store *store, const aul_manifest *now, aul_error *error
     int status = AUL_OK;
     pthread_mutex_lock(&store->past.lock);
     aul_names_prune(&store->manifest.names, atomic_load(&store->log.durable));
-    if (store->follow.next_lsn <= now->durable_lsn) status = add_past(store, now);
+    if (store->follow.next_lsn <= now->durable_lsn && !AUL_SEEDED(FOLLOWER_SKIPS_PAST))
+        status = add_past(store, now);
     pthread_mutex_unlock(&store->past.lock);
     if (status == AUL_CORRUPT)
         return is_older("the MANIFEST tells of another past than the log",

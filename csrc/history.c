@@ -5,6 +5,8 @@
  *   36 reason, 28 bytes, zero-padded */
 #include "history.h"
 
+#include "seeded.h"
+
 void aul_branch_encode(u8 to[AUL_BRANCH_BYTES], const aul_branch *branch) {
     put64(to, branch->parent_at);
     put64(to + 8, branch->resumed_at);
@@ -99,7 +101,9 @@ static size_t walk(const aul_history *history, u64 lsn, bool merged, aul_hole *h
         /* Where a run goes on from another's first LSN, that is a branch point's, which changes no
          * page: the two ranges left behind are one. */
         bool merges = merged && count && start == branch->resumed_at + 1;
-        start = branch->parent_at + 1;
+        if (AUL_SEEDED(HOLES_MERGED) && merged) merges = count > 0;
+        if (AUL_SEEDED(ONE_HOLE_ONLY) && count == 1) break;
+        start = branch->parent_at + (AUL_SEEDED(HOLE_BEGINS_LATE) ? 2 : 1);
         if (!merges) count++;
         if (holes && merges) holes[count - 1].start = start;
         if (holes && !merges) holes[count - 1] = (aul_hole){start, branch->resumed_at};
@@ -127,7 +131,7 @@ int aul_history_path(const aul_history *history, u64 lsn, aul_path *out) {
 }
 
 int aul_history_exact_path(const aul_history *history, u64 lsn, aul_path *out) {
-    return build_path(history, lsn, false, out);
+    return build_path(history, lsn, AUL_SEEDED(BRANCHES_UNCOUNTED), out);
 }
 
 void aul_path_share(const aul_path *path, u64 lsn, aul_path *out) {

@@ -123,7 +123,8 @@ static cached_page *find_in_run(const aul_page_cache *cache, shard *s, u64 hash,
         cached_page *candidate = &s->pages[at];
         /* Where its bytes are is known before it is: both are on their way at once. */
         fetch(data_of(cache, s, at), cache->page_size);
-        if (candidate->page == page && candidate->run == run && candidate->version <= lsn &&
+        bool in_run = candidate->run == run || AUL_SEEDED(CACHED_IN_ANY_RUN);
+        if (candidate->page == page && in_run && candidate->version <= lsn &&
             (!best || candidate->version > best->version))
             best = candidate;
     }
@@ -176,7 +177,8 @@ static cached_page *find(const aul_page_cache *cache, shard *s, u64 hash, u64 pa
     *checked = found ? found->checked : 0;
     if (found || !(found = find_on_path(s, hash, page, path))) return found;
     /* Checked on another path it is known to be right only where that has led to ours. */
-    *checked = aul_path_holds(path, found->checked) ? found->checked : found->version;
+    bool holds = aul_path_holds(path, found->checked) || AUL_SEEDED(CHECKED_IN_ANY_RUN);
+    *checked = holds ? found->checked : found->version;
     return found;
 }
 

@@ -6,6 +6,8 @@
  * truncates above it: one enumeration, from the lowest of them on. */
 #include "page_stream.h"
 
+#include "seeded.h"
+
 #include <stdlib.h>
 
 /* Entries of a part looked at under one lock: a writer waits for no more. */
@@ -386,7 +388,8 @@ int aul_page_stream_between(aul_page_stream *stream, aul_page_index *index, cons
     const aul_ranges *lsns = &stream->changed.lsns;
     u64 floor = UINT64_MAX;
     begin(stream, index);
-    if (aul_ranges_between(a, b, 1, AUL_ONLY_ONE, &stream->changed.lsns)) return no_memory(error);
+    u32 which = AUL_SEEDED(DIFFERENCE_ONE_SIDED) ? AUL_ONLY_B : AUL_ONLY_ONE;
+    if (aul_ranges_between(a, b, 1, which, &stream->changed.lsns)) return no_memory(error);
     aul_segment_list *list = aul_page_index_list(index);
     int status = add_segments(stream, list, &stream->changed, &floor, error);
     if (!status && floor < UINT64_MAX) {

@@ -161,12 +161,13 @@ int aul_recover_note(aul_store *store, const aul_scan *scan, aul_error *error) {
     u64 lsn = scan->frame.first_lsn;
     if (aul_scan_control(scan, &control)) return AUL_OK; /* of pages */
     int status = AUL_OK;
-    if (control.kind == AUL_BRANCH_POINT && aul_history_run(history, UINT64_MAX) < lsn)
+    bool begins = control.kind == AUL_BRANCH_POINT && !AUL_SEEDED(BRANCHES_UNREAD);
+    if (begins && aul_history_run(history, UINT64_MAX) < lsn)
         status = control.branch.epoch > scan->segment->epoch
                      ? AUL_CORRUPT
                      : aul_history_add(history, &control.branch);
     if (control.kind == AUL_RESTORE_POINT) status = aul_names_add(names, &control.point);
-    if (control.kind == AUL_DELETE_RESTORE_POINT)
+    if (control.kind == AUL_DELETE_RESTORE_POINT && !AUL_SEEDED(DELETIONS_UNREAD))
         aul_names_delete(names, control.point.made_lsn, lsn);
     return status == AUL_NO_MEMORY ? aul_fail(error, status, "no memory for the history") : status;
 }
@@ -1060,11 +1061,11 @@ int aul_recover(aul_store *store, aul_error *error) {
     }
     if (status) return status;
     u64 shown = atomic_load(&store->log.visible);
-    if (store->read_only) { /* what it has read may reach further */
+    if (store->read_only && !AUL_SEEDED(READER_PAST_AHEAD)) { /* it may have read further */
         aul_history_cut(&store->manifest.history, shown);
         aul_names_cut(&store->manifest.names, shown);
     }
-    return aul_past_resume(store, shown, error);
+    return AUL_SEEDED(RUN_NOT_RESUMED) ? AUL_OK : aul_past_resume(store, shown, error);
 }
 
 int aul_start_epoch(aul_store *store, aul_error *error) {

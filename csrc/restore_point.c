@@ -1,5 +1,6 @@
 /* restore_point.c: making, deleting and listing restore points (names.h). Each is a control batch,
  * ordered with everything else in the log, whatever the path. */
+#include "seeded.h"
 #include "store.h"
 
 /* Logs what makes or deletes a restore point; the caller has the writer's place. */
@@ -49,7 +50,8 @@ static int make(aul_store *store, aul_restore_point *point, const aul_commit_opt
                 aul_outcome *outcome, aul_error *error) {
     aul_names *names = &store->manifest.names;
     pthread_mutex_lock(&store->past.lock);
-    const aul_restore_point *other = aul_names_find(names, point->name, point->bytes, UINT64_MAX);
+    u64 as_of = AUL_SEEDED(NAME_GIVEN_TWICE) ? atomic_load(&store->log.visible) : UINT64_MAX;
+    const aul_restore_point *other = aul_names_find(names, point->name, point->bytes, as_of);
     u64 other_lsn = other ? other->lsn : 0;
     size_t count = aul_names_count(names, UINT64_MAX);
     int status = AUL_OK;

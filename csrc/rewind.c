@@ -6,6 +6,7 @@
  * of an LSN: below it nothing has changed. Readers go over to the new run when it is visible, that
  * is, durable; transactions build on it at once, and can become durable only after it. */
 #include "delta.h"
+#include "seeded.h"
 #include "store.h"
 
 static int find_path(aul_store *store, u64 lsn, aul_path *out) {
@@ -28,7 +29,9 @@ int aul_past_path(aul_store *store, u64 lsn, aul_path *out, aul_error *error) {
 int aul_past_shown(aul_store *store, aul_path *out, aul_error *error) {
     aul_past *past = &store->past;
     pthread_mutex_lock(&past->lock);
-    int status = find_path(store, atomic_load(&store->log.visible), out);
+    u64 lsn = atomic_load(&store->log.visible);
+    if (AUL_SEEDED(REWIND_SHOWN_EARLY)) lsn = aul_max(lsn, past->newest.lsn);
+    int status = find_path(store, lsn, out);
     if (!status && out->run != past->shown.run) {
         aul_path_free(store->disk, &past->shown);
         aul_path_share(out, out->lsn, &past->shown);
@@ -69,8 +72,10 @@ bool aul_past_cut_at(aul_store *store, u64 lsn, aul_branch *out) {
 
 int aul_past_copy(aul_store *store, u64 lsn, aul_history *history, aul_names *names) {
     pthread_mutex_lock(&store->past.lock);
-    int status = aul_history_copy(&store->manifest.history, lsn, history);
-    if (!status) status = aul_names_copy(&store->manifest.names, lsn, names);
+    u64 branches = AUL_SEEDED(BRANCH_LISTED_EARLY) ? UINT64_MAX : lsn;
+    u64 points = AUL_SEEDED(NAME_LISTED_EARLY) ? UINT64_MAX : lsn;
+    int status = aul_history_copy(&store->manifest.history, branches, history);
+    if (!status) status = aul_names_copy(&store->manifest.names, points, names);
     pthread_mutex_unlock(&store->past.lock);
     if (status) aul_history_free(history);
     return status;
@@ -114,7 +119,10 @@ static int find_way(aul_store *store, const aul_path *from, u64 lsn, way *w, aul
     memset(w, 0, sizeof *w);
     if (status) return status;
     aul_path_share(from, from->lsn, &w->from);
-    status = aul_past_path(store, lsn, &w->to, error);
+    if (AUL_SEEDED(TARGET_ON_OWN_PATH))
+        aul_path_share(from, lsn, &w->to);
+    else
+        status = aul_past_path(store, lsn, &w->to, error);
     if (!status) status = aul_find_commit(store, &w->to, &w->target, error);
     w->to.lsn = w->target.lsn; /* its holes are those of lsn: no commit lies between */
     if (!status) status = count_commits(store, from->lsn, w->target.lsn, out, error);
@@ -167,10 +175,13 @@ static int log_rewind(aul_store *store, const way *w, const aul_commit_options *
     }
     pthread_mutex_unlock(&past->lock);
     if (status) return aul_fail(error, status, "no memory for the history");
-    status = aul_log_branch(store, &branch, w->target.end_pages, options, error);
+    u64 end_pages = AUL_SEEDED(REWIND_KEEPS_LENGTH) ? log->end_pages : w->target.end_pages;
+    status = aul_log_branch(store, &branch, end_pages, options, error);
     pthread_mutex_lock(&past->lock);
     if (status == AUL_OK) {
         set_newest(store, &path);
+        if (AUL_SEEDED(REWIND_TAKES_NAMES)) aul_names_cut(&store->manifest.names, w->target.lsn);
+        if (AUL_SEEDED(BRANCH_LSN_AGAIN)) log->next_lsn--;
     } else {
         aul_path_free(store->disk, &path);
         aul_history_cut(&store->manifest.history, branch.resumed_at - 1);
@@ -210,7 +221,7 @@ static int backtrack(aul_store *store, u64 lsn, const aul_commit_options *option
     status = aul_check_writable(store, error);
     if (!status) status = rewind_now(store, lsn, options, out, outcome, error);
     aul_log_end_taking(store, !outcome->logged); /* nothing was rewound: nobody is in conflict */
-    return status || !outcome->logged
+    return status || !outcome->logged || AUL_SEEDED(REWIND_UNSYNCED)
                ? status
                : aul_wait_for(store, outcome->lsn, options->durability, wait_ms, outcome, error);
 }

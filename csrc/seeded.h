@@ -72,6 +72,31 @@ enum {
     AUL_SEEDED_CACHED_IS_NEWEST,      /* page_cache.c: a cached page counts as the newest */
     AUL_SEEDED_FOLLOWER_AHEAD,        /* follow.c: a reader moves on to all that is in the files */
     AUL_SEEDED_FOLLOWER_MISSES_RUNS,  /* follow.c: branch points and names are passed over */
+    AUL_SEEDED_HOLE_BEGINS_LATE,     /* history.c: a path shows the first LSN that it left behind */
+    AUL_SEEDED_ONE_HOLE_ONLY,        /* history.c: a path has no hole but the newest */
+    AUL_SEEDED_HOLES_MERGED,         /* history.c: holes merge over what lies between them */
+    AUL_SEEDED_BRANCHES_UNCOUNTED,   /* history.c: swallowed branch points are not counted */
+    AUL_SEEDED_REWIND_UNSYNCED,      /* rewind.c: a rewind is acknowledged before its sync */
+    AUL_SEEDED_REWIND_SHOWN_EARLY,   /* rewind.c: plain reads follow a rewind that is not durable */
+    AUL_SEEDED_REWIND_KEEPS_LENGTH,  /* rewind.c: a rewind does not change the end of page space */
+    AUL_SEEDED_REWIND_TAKES_NAMES,   /* rewind.c: a rewind makes names what they were */
+    AUL_SEEDED_TARGET_ON_OWN_PATH,   /* rewind.c: the target is looked for on the path of now */
+    AUL_SEEDED_BRANCH_LSN_AGAIN,     /* rewind.c: the next commit gets the branch point's LSN */
+    AUL_SEEDED_NAME_LISTED_EARLY,    /* rewind.c: the manifest has names that are not durable */
+    AUL_SEEDED_BRANCH_LISTED_EARLY,  /* rewind.c: the manifest has branch points that are not */
+    AUL_SEEDED_PAST_UNLISTED,        /* store.c: the manifest has none of this session's past */
+    AUL_SEEDED_CONFLICT_UNNOTICED,   /* log.c: a transaction goes on after a rewind */
+    AUL_SEEDED_RUN_UNASKED,          /* tx.c: changes made for another run are committed */
+    AUL_SEEDED_CACHED_IN_ANY_RUN,    /* page_cache.c: a cached page is served in every run */
+    AUL_SEEDED_CHECKED_IN_ANY_RUN,   /* page_cache.c: one counts as checked on every path */
+    AUL_SEEDED_NAME_GIVEN_TWICE,     /* restore_point.c: a name that is not durable is free */
+    AUL_SEEDED_BRANCHES_UNREAD,      /* recovery.c: branch points of the tail are not noted */
+    AUL_SEEDED_DELETIONS_UNREAD,     /* recovery.c: deletions in the tail are not noted */
+    AUL_SEEDED_RUN_NOT_RESUMED,      /* recovery.c: a session begins with the first run's path */
+    AUL_SEEDED_READER_PAST_AHEAD,    /* recovery.c: a reader notes what may not be durable */
+    AUL_SEEDED_DIFFERENCE_ONE_SIDED, /* page_stream.c: what the other path changed is left out */
+    AUL_SEEDED_FOLLOWER_READS_STALE, /* follow.c: what a reader has read ahead stays as it was */
+    AUL_SEEDED_FOLLOWER_SKIPS_PAST,  /* follow.c: those of segments that are sealed are lost */
     AUL_SEEDED_BUGS_END
 };
 

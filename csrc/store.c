@@ -81,7 +81,8 @@ int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error) {
     /* First the list, then what is durable: a segment that it calls sealed was durable, and so are
      * its branch points and names, which nobody reads there again. */
     now.durable_lsn = atomic_load(&store->log.durable);
-    if (aul_past_copy(store, now.durable_lsn, &now.history, &now.names)) {
+    u64 past = AUL_SEEDED(PAST_UNLISTED) ? store->manifest.durable_lsn : now.durable_lsn;
+    if (aul_past_copy(store, past, &now.history, &now.names)) {
         aul_segment_list_release(&store->index, list);
         return aul_fail(error, AUL_NO_MEMORY, "no memory for the manifest");
     }

@@ -218,7 +218,8 @@ static int begin(aul_store *store, const u64 *run, u32 wait_ms, aul_tx *tx, aul_
     if (status) return status;
     /* The log may have failed while we waited: what is newest is not known then. */
     if (!AUL_SEEDED(BEGUN_ON_FAILED)) status = aul_check_writable(store, error);
-    if (!status && run && *run != atomic_load(&store->past.newest_run)) status = conflict(error);
+    if (!status && run && *run != atomic_load(&store->past.newest_run) && !AUL_SEEDED(RUN_UNASKED))
+        status = conflict(error);
     if (status) {
         aul_log_release_writer(store);
         return status;

@@ -32,6 +32,13 @@ SOME_BUGS = (
     "footer unsynced",
     "tail unsecured",
     "bound forgotten",
+    "one hole only",
+    "rewind unsynced",
+    "rewind takes names",
+    "conflict unnoticed",
+    "checked in any run",
+    "deletions unread",
+    "follower ahead",
 )
 
 
@@ -80,6 +87,10 @@ def test_nothing_acknowledged_is_lost_and_every_boundary_is_hit(crash: Path) -> 
     assert figure(report, "distinct images") > 20_000
     assert figure(report, "recoveries from a crash in a recovery") > 5_000
     assert figure(report, "operations in line") > 1_000
+    assert figure(report, "rewinds") > 2_000
+    assert figure(report, "transactions in conflict with one") > 200
+    assert figure(report, "restore points made or deleted") > 2_000
+    assert figure(report, "times that one was refreshed") > 5_000
     assert figure(report, "recoveries crashed at every call") > 50
     assert figure(report, "damaged images") > 500
     assert figure(report, "lives after a cut: kill") > 10_000
@@ -115,11 +126,12 @@ def test_a_deliberate_bug_is_found(crash_with_bugs: Path, name: str) -> None:
     print(f"{bug.what}: after {result.seconds:.1f} s, {result.found}")
 
 
-def test_there_are_bugs_enough_in_every_part_that_makes_commits_durable() -> None:
+def test_there_are_bugs_enough_in_every_part_that_commits_depend_on() -> None:
     bugs = seeded_bugs.bugs()
-    assert len(bugs) >= 32
+    assert len(bugs) >= 80
     assert len({bug.name for bug in bugs}) == len(bugs)
     parts = "recovery segment frame manifest log_append log_segment log lock tx page_cache keeper"
+    parts += " history rewind restore_point page_stream follow"
     assert {f"{part}.c" for part in parts.split()} <= {bug.file for bug in bugs}
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "csrc").glob("*.c"))
     used = set(re.findall(r"AUL_SEEDED\((\w+)\)", code))

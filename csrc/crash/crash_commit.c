@@ -210,6 +210,17 @@ u32 aul_crash_can_wait(const aul_crash_run *run, u32 durability) {
     return durability == AUL_DURABILITY_LOGGED && !room ? AUL_DURABILITY_SYNC : durability;
 }
 
+/* The commit is for the newest run, or for any; returns whether it is for one left behind. */
+static bool is_for_another(aul_crash_run *run, u64 *other_run, aul_commit_options *options) {
+    const aul_model *model = &run->life.model;
+    u64 now = model->states[model->count - 2].run; /* below the one that is being made */
+    if (!aul_random_chance(&run->random, 20)) return false;
+    *other_run = model->states[aul_random_below(&run->random, model->count - 1)].run;
+    if (aul_random_chance(&run->random, 50)) *other_run = now;
+    options->run = other_run;
+    return *other_run != now;
+}
+
 void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equal_bytes) {
     static const u8 note[40] = "a note, to make headers of several sizes";
     aul_tx *tx = NULL;
@@ -233,8 +244,14 @@ void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equa
     u64 lsn = state->lsn = state->first_lsn + records - 1;
     aul_outcome outcome = {0};
     aul_error error = {0};
+    u64 other_run = 0;
+    bool conflicts = in_one_call && is_for_another(run, &other_run, &options);
     int status = carry_out(run, tx, changes, used, &options, &outcome, &error);
     free(changes);
+    if (conflicts && status != AUL_CONFLICT && !aul_crash_excused(run, status))
+        aul_crash_wrong(run, "changes made for another run: %d, LSN %llu", status,
+                        (unsigned long long)outcome.lsn);
+    if (conflicts) made.rewinds = UINT64_MAX; /* what it is for was rewound before */
     note_outcome(run, &made, lsn, status, durability, &outcome, &error);
     aul_tx_free(tx);
 }

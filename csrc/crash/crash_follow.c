@@ -55,7 +55,10 @@ void aul_crash_refresh(aul_crash_run *run, bool between) {
     bool in_boundary = run->life.in_boundary;
     run->life.in_boundary = true;
     u64 before = aul_visible_lsn(follower), lsn = 0;
-    int status = aul_refresh(follower, AUL_CRASH_WAIT_MS, &lsn, &error);
+    aul_model_state state = run->life.followed;
+    aul_view *view = NULL; /* stays what it is */
+    int status = aul_view_open(follower, before, &view, &error);
+    if (!status) status = aul_refresh(follower, AUL_CRASH_WAIT_MS, &lsn, &error);
     u64 after = aul_visible_lsn(follower);
     atomic_fetch_add_explicit(&run->counts->refreshed, 1, memory_order_relaxed);
     if (status)
@@ -71,7 +74,8 @@ void aul_crash_refresh(aul_crash_run *run, bool between) {
     else if (writer && between && after < aul_durable_lsn(writer))
         aul_crash_wrong(run, "a follower stays at LSN %llu, %llu is durable",
                         (unsigned long long)after, (unsigned long long)aul_durable_lsn(writer));
-    else
+    else if (aul_crash_check_view(run, follower, view, &state, false))
         look(run);
+    aul_view_close(view);
     run->life.in_boundary = in_boundary;
 }

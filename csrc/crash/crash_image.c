@@ -19,6 +19,7 @@
 #define CLOSED 20
 #define RUNS_OF_READER 20
 #define FOLLOWED 5
+#define REWOUND 10
 /* One in: */
 #define EVERY_CALL 300
 #define EVERY_CALL_TWICE 20
@@ -261,6 +262,14 @@ static void follow(aul_crash_run *run) {
     run->life.in_boundary = in_boundary;
 }
 
+/* The volume goes to another moment, or names one, acknowledged. */
+static void go_elsewhere(aul_crash_run *run) {
+    bool rewinds = aul_random_chance(&run->random, 70);
+    run->life.op = rewinds ? AUL_OP_REWIND : AUL_OP_NAME;
+    (rewinds ? aul_crash_rewind : aul_crash_name)(run, AUL_DURABILITY_SYNC);
+    if (!run->failed) aul_crash_check(run, run->life.store, &run->life.model, false);
+}
+
 static void recover(aul_crash_run *run) {
     aul_error error = {0};
     if (aul_random_chance(&run->random, FOLLOWED)) follow(run);
@@ -284,6 +293,7 @@ static void recover(aul_crash_run *run) {
     if (!run->failed && aul_random_chance(random, RECOVERED_AGAIN)) recover_again(run);
     run->life.in_boundary = in_boundary;
     if (!run->failed && aul_random_chance(random, USED)) aul_crash_use(run);
+    if (!run->failed && aul_random_chance(random, REWOUND)) go_elsewhere(run);
     aul_crash_refresh(run, true);
     if (!run->failed && aul_random_chance(random, IN_LINE)) {
         aul_crash_line_fails(run);
