@@ -1,8 +1,8 @@
-/* crash_follow.c: a follower: a read-only open of another process beside the writer, kept open while
- * that goes on, ends, and is followed by another one. See crash.h.
+/* crash_follow.c: a follower: a read-only open of another process beside the writer, kept open
+ * while that goes on, ends, and is followed by another one. See crash.h.
  *
- * It stays where it is until it is refreshed. Then it shows what is durable, no less than before, and
- * exactly what the model was at some commit: pages, runs and names. */
+ * It stays where it is until it is refreshed. Then it shows what is durable, no less than
+ * before, and exactly what the model was at some commit: pages, runs and names. */
 #include "crash.h"
 
 #define RUNS 20 /* of 100 refreshes */
