@@ -284,6 +284,11 @@ void aul_tx_free(aul_tx *tx);
 int aul_commit_changes(aul_store *store, const uint8_t *changes, size_t bytes,
                        const aul_commit_options *options, uint32_t wait_ms, aul_outcome *outcome,
                        aul_error *error);
+/* Logs commits that have the same note and time: bytes[i] of `changes` each, one behind the other.
+ * Waits for nothing and stops at the first that cannot be logged, with why, or AUL_BUSY. lsns[i],
+ * which is 0 before, is the LSN of each as soon as it is logged. */
+int aul_log_commits(aul_store *store, const uint8_t *changes, const uint64_t *bytes, size_t count,
+                    const aul_commit_options *options, uint64_t *lsns, aul_error *error);
 /* Waits until the commit that lsn belongs to is durable (AUL_DURABILITY_SYNC) or visible. */
 int aul_wait(aul_store *store, uint64_t lsn, uint32_t durability, uint32_t wait_ms,
              aul_error *error);

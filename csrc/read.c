@@ -137,7 +137,7 @@ static int check_page(aul_store *store, u64 page, aul_error *error) {
 }
 
 /* A plain read of a page that is in the cache as it is now needs no path: its run says enough. */
-static bool read_in_run(aul_store *store, const aul_view *view, u64 page, u8 *out) {
+static bool read_cached(aul_store *store, const aul_view *view, u64 page, u8 *out) {
     u64 run = atomic_load_explicit(&store->past.shown_run, memory_order_acquire);
     return !view && aul_page_cache_get_in_run(store->cache, page, run,
                                               atomic_load(&store->log.visible), out);
@@ -149,7 +149,7 @@ int aul_read(aul_store *store, const aul_view *view, uint64_t page, uint8_t *out
     int status = aul_store_enter(store, error);
     if (status) return status;
     status = check_page(store, page, error);
-    if (!status && !read_in_run(store, view, page, out)) {
+    if (!status && !read_cached(store, view, page, out)) {
         status = aul_view_path(store, view, &path, error);
         if (!status) status = aul_read_page(store, &path, page, out, error);
         aul_path_free(store->disk, &path);
@@ -174,8 +174,8 @@ int aul_read_many(aul_store *store, const aul_view *view, const uint64_t *pages,
     return status;
 }
 
-/* The cached page, when nothing newer is found either; AUL_END. */
-static int read_cached(aul_store *store, const aul_path *path, u64 page, u8 *out,
+/* The page as of the path's LSN, if it is cached and nothing newer is found; AUL_END. */
+static int find_cached(aul_store *store, const aul_path *path, u64 page, u8 *out,
                        aul_error *error) {
     u64 version = 0, checked = 0;
     int cached = aul_page_cache_get(store->cache, page, path, out, &version, &checked);
@@ -199,7 +199,7 @@ int aul_read_cached(aul_store *store, const aul_view *view, const uint64_t *page
     for (size_t i = 0; i < count && !status; i++) {
         status = check_page(store, pages[i], error);
         if (!status)
-            status = read_cached(store, &path, pages[i], out + i * store->page_size, error);
+            status = find_cached(store, &path, pages[i], out + i * store->page_size, error);
     }
     aul_path_free(store->disk, &path);
     aul_store_leave(store);

@@ -410,6 +410,21 @@ int aul_commit_changes(aul_store *store, const uint8_t *changes, size_t bytes,
     return status;
 }
 
+int aul_log_commits(aul_store *store, const uint8_t *changes, const uint64_t *bytes, size_t count,
+                    const aul_commit_options *options, uint64_t *lsns, aul_error *error) {
+    aul_commit_options logged = *options;
+    logged.durability = AUL_DURABILITY_LOGGED;
+    int status = AUL_OK;
+    for (size_t i = 0; i < count && !status; i++) {
+        aul_outcome outcome = {0};
+        status = aul_commit_changes(store, changes, bytes[i], &logged, 0, &outcome, error);
+        if (outcome.logged) lsns[i] = outcome.lsn;
+        if (status == AUL_PENDING) status = AUL_OK; /* logged, and that is all */
+        changes += bytes[i];
+    }
+    return status;
+}
+
 /* Whether there is nothing to wait for: both marks stand at ends of commits. */
 static bool is_safe(aul_store *store, u64 lsn, u32 durability) {
     const aul_log *log = &store->log;

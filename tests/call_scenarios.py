@@ -290,7 +290,7 @@ class Run:
         draft.apply(changes)
         return draft, changes
 
-    def refused(self, tx: aurolog.Transaction, draft: support.Draft, error: BaseException) -> None:
+    def refused(self, tx: Any, draft: support.Draft, error: BaseException) -> None:
         """Keeps what may have become of a commit that was not acknowledged."""
         if tx.outcome == "open":
             tx.rollback()
@@ -872,6 +872,15 @@ def bulk_first(run: Run) -> None:
         run.close(db)
 
 
+async def logged(tx: aurolog.AsyncTransaction, future: asyncio.Future[int | None]) -> None:
+    for _ in itertools.count():  # a thread logs it
+        if tx.lsn is not None:
+            return
+        if future.done():
+            future.result()
+        await asyncio.sleep(0)
+
+
 @program(new)
 def awaited(run: Run) -> None:
     """Commits that an event loop awaits, several at once."""
@@ -879,7 +888,7 @@ def awaited(run: Run) -> None:
     if db is None:
         return
 
-    async def one(tx: aurolog.Transaction, before: int, future: Any) -> None:
+    async def one(tx: aurolog.AsyncTransaction, before: int, future: Any) -> None:
         try:
             lsn = await future
         except Exception as error:
@@ -900,8 +909,7 @@ def awaited(run: Run) -> None:
             try:
                 tx.apply(changes)
                 future = tx.commit()
-                if future.done():
-                    future.result()
+                await logged(tx, future)
             except Exception as error:
                 run.judge("logging a commit", error)
                 run.failed_as_told = run.failed

@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -686,21 +685,22 @@ def test_a_plain_transaction_works_in_a_loop_where_nothing_is_in_its_way(
     assert db.visible_lsn == db.stats().records
 
 
-def test_a_transaction_that_a_loop_has_taken_is_called_there(db: aurolog.Volume) -> None:
+def test_a_transaction_becomes_one_of_the_loop_with_what_it_has(db: aurolog.Volume) -> None:
     async def main() -> None:
         plain = db.transaction(note="from before")
+        assert type(plain) is aurolog.Transaction
         plain.write(0, 0, b"before")
         assert len(plain) == 1  # and so the writer's place goes with it
         async with plain as tx:
+            assert tx is plain
+            assert type(tx) is AsyncTransaction
             tx.write(0, 6, b" and after")
             assert (await tx.read(0))[:16] == b"before and after"
-            assert (plain.outcome, plain.lsn) == ("open", None)
-            for call in (plain.commit, plain.rollback, lambda: plain.write(0, 0, b"x")):
-                with pytest.raises(aurolog.TransactionError, match="belongs to an event loop"):
-                    call()
-            with pytest.raises(aurolog.TransactionError, match="belongs to an event loop"):
-                await plain
-        assert (plain.outcome, plain.lsn) == ("committed", tx.lsn)
+            with pytest.raises(TypeError):
+                plain[0]
+            async with tx as again:
+                assert again is tx
+        assert plain.outcome == "committed"
         over = db.transaction()
         over.rollback()
         with pytest.raises(aurolog.TransactionError, match="over"):
@@ -738,6 +738,79 @@ def test_a_transaction_that_nobody_ends_gives_the_place_back(db: aurolog.Volume)
         del tx
         gc.collect()
         await waiting
+
+    run(main())
+
+
+# --- rewinds --------------------------------------------------------------------------------------
+
+
+def test_a_rewind_ends_the_transactions_of_a_loop_with_a_conflict(db: aurolog.Volume) -> None:
+    async def main() -> None:
+        first = await one(db, 0, b"first")
+        await one(db, 0, b"later")
+        collected, with_image, reader = [await begin(db, 1, b"lost") for _ in range(3)]
+        with_image[2] = bytes(db.page_size)
+        assert (await reader.read(0))[:5] == b"later"
+        rewind = await db.backtrack_async(first)
+        assert (rewind.to_lsn, db[0][:5]) == (first, b"first")
+        with pytest.raises(aurolog.ConflictError):
+            await reader.read(0)
+        for tx in (collected, with_image):
+            with pytest.raises(aurolog.ConflictError):
+                await tx.commit()
+        late = await begin(db, 1, b"new")
+        await db.backtrack_async(rewind.from_lsn)
+        with pytest.raises(aurolog.ConflictError):
+            await late.read(0)
+        with pytest.raises(aurolog.TransactionError, match="over"):
+            await late.length()
+        assert {tx.outcome for tx in (collected, with_image, reader, late)} == {"rolled back"}
+        await one(db, 3, b"goes on")
+        assert db[0][:5] == b"later"
+
+    run(main())
+    assert db[1] == bytes(4096)
+    assert_usable(db)
+
+
+def test_what_stands_in_line_when_the_volume_is_rewound_conflicts(db: aurolog.Volume) -> None:
+    async def main() -> None:
+        first = await one(db, 0, b"first")
+        await one(db, 0, b"later")
+        holder = await db.transaction()
+        assert await holder.length() == 1
+        in_line = [await begin(db, 1, b"lost") for _ in range(3)]
+        in_line[1][2] = bytes(db.page_size)
+        waiting = [in_line[0].commit(), in_line[1].commit()]
+        waiting.append(asyncio.ensure_future(in_line[2].read(0)))
+        await stands_in_line(db, 3)
+        await db.backtrack_async(first)
+        told = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(error) for error in told] == [aurolog.ConflictError] * 3
+        assert {tx.outcome for tx in in_line} == {"rolled back"}
+        with pytest.raises(aurolog.ConflictError):
+            await holder.commit()
+        await one(db, 3, b"goes on")
+
+    run(main())
+    assert db[1] == bytes(4096)
+
+
+def test_names_are_awaited_and_never_keep_a_loop_waiting(db: aurolog.Volume) -> None:
+    async def main() -> None:
+        lsn = await one(db, 0, b"x")
+        async with db.transaction() as tx:
+            assert await tx.length() == 1
+            for call in (db.restore_point, db.delete_restore_point):
+                with pytest.raises(aurolog.TransactionError, match="for ever"):
+                    call("name")
+            made = asyncio.ensure_future(db.restore_point_async("name"))
+            await asyncio.sleep(0.01)
+            assert not made.done()
+        assert (await made).lsn == lsn
+        await db.delete_restore_point_async("name")
+        assert db.restore_points == {}
 
     run(main())
 
@@ -1062,13 +1135,11 @@ def test_a_loop_waits_for_the_highest_of_what_it_was_asked_for() -> None:
     store: Any = SimpleNamespace(
         wait=lambda lsn, _durability: waited.append(lsn), durable_lsn=7, path=""
     )
-    worker = _Syncer(store, SimpleQueue())
+    line: Any = SimpleNamespace(take_logged=list)
     loop = new_loop()
-    outcomes = [SimpleNamespace(lsn=lsn, logged=1) for lsn in (7, 5)]
-    commits = [
-        Commit(loop, lambda _: None, _core.RunMark(0), 0, b"", outcome) for outcome in outcomes
-    ]
-    worker._finish(commits)
+    commits = [Commit(loop, _core.RunMark(0), 0) for _ in range(2)]
+    commits[0].lsn, commits[1].lsn = 7, 5
+    _Syncer(store, line)._finish(commits)
     loop.close()
     assert waited == [7]
 

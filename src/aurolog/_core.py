@@ -78,6 +78,10 @@ _KIND_BITS = ffi.typeof("uint32_t *")
 #: Makes a place where C notes how a commit went, readable whatever interrupts the call.
 new_outcome = partial(ffi.new, ffi.typeof("aul_outcome *"))
 
+#: Makes places for the LSNs of so many commits, readable whatever interrupts the call.
+new_lsns = partial(ffi.new, ffi.typeof("uint64_t[]"))
+lsns_of = ffi.unpack
+
 #: Errors that no call is using, none of them filled in. Taking one and putting it back are single
 #: steps, so neither threads nor signal handlers ever share one; a call that fails keeps its own.
 _spare_errors: list[Any] = []
@@ -327,11 +331,11 @@ class NativeTransaction:
     """A native transaction: it has the writer's place until it ends, at the latest with its last
     reference. Any thread's, but one call at a time: C refuses another."""
 
-    __slots__ = ("_handle", "_run", "_store")
+    __slots__ = ("_handle", "_store", "run")
 
     def __init__(self, store: Store, run: RunMark, cell: Any) -> None:
         self._store = store
-        self._run = run
+        self.run = run
         self._handle = _held(cell[0], cell)  # a call keeps it, should another thread free it
 
     def _require(self) -> Any:
@@ -404,7 +408,7 @@ class NativeTransaction:
 
         Returns False when too much is in flight; it may then be called again.
         """
-        options = self._run.options(_LOGGED, note, time_ns)
+        options = self.run.options(_LOGGED, note, time_ns)
         error = _take_error()
         status = lib.aul_tx_commit(self._require(), options, wait_ms, outcome, error)
         if status not in (_OK, _PENDING, _BUSY):
@@ -415,7 +419,7 @@ class NativeTransaction:
     def commit(self, durability: int, note: bytes, time_ns: int, outcome: Any) -> None:
         """Logs the changes and waits as the durability asks."""
         store = self._store
-        options = self._run.options(durability, note, time_ns)
+        options = self.run.options(durability, note, time_ns)
         error = _take_error()
         status = _BUSY  # too much is in flight
         while status == _BUSY:
@@ -625,6 +629,26 @@ class Store:
             raise_error(status, error, self.path)
         return bool(status != _BUSY)
 
+    def log_commits(
+        self, commits: Sequence[bytes], run: RunMark, note: bytes, time_ns: int, lsns: Any
+    ) -> bool:
+        """Logs many commits in one crossing, whose durability is to be waited for later, until one
+        cannot be logged. ``lsns``, of ``new_lsns``, gets the LSN of each.
+
+        Returns False when the writer's place was not to be had.
+        """
+        options = run.options(_LOGGED, note, time_ns)
+        error = _new(_ERROR)
+        changes, sizes = b"".join(commits), array("Q", map(len, commits))
+        with ffi.from_buffer("uint64_t[]", sizes) as bytes_each:
+            status = lib.aul_log_commits(
+                self.handle, changes, bytes_each, len(sizes), options, lsns, error
+            )
+        if status not in (_OK, _BUSY):
+            self._note_run(status)
+            raise_error(status, error, self.path)
+        return bool(status == _OK)
+
     def wait(self, lsn: int, durability: int) -> None:
         """Waits until the commit is durable, or visible."""
         self.finish_commit(_PENDING, lsn, durability, _new(_ERROR))
@@ -673,16 +697,15 @@ class Store:
     # Going to another moment
 
     def _log_control(
-        self, call: Callable[..., int], why_not_wait: Callable[[], str | None] | None = None
+        self, call: Callable[..., int], why_not_wait: Callable[[], str | None], outcome: Any
     ) -> None:
-        """Has the volume do what takes the writer's place and is durable in the end.
-
-        ``call`` is given the milliseconds to wait, and where the outcome and an error go;
-        ``why_not_wait`` says why the thread must not wait for the place.
-        """
-        error, outcome = _new(_ERROR), new_outcome()
+        """Has the volume do what takes the writer's place and is durable in the end; ``call`` is
+        given the milliseconds to wait and where an error goes; ``why_not_wait`` says why it must
+        not wait for another's."""
+        error = _new(_ERROR)
         status = call(0, outcome, error)
-        if status == _BUSY and why_not_wait is not None and (refusal := why_not_wait()):
+        refusal = why_not_wait() if status == _BUSY else None
+        if refusal is not None:
             raise errors.TransactionError(refusal)
         while status == _BUSY:
             status = call(WAIT_MS, outcome, error)
@@ -697,7 +720,9 @@ class Store:
             self._log_control(
                 lambda wait_ms, outcome, error: lib.aul_backtrack(
                     self.handle, lsn, False, options, wait_ms, out, outcome, error
-                )
+                ),
+                lambda: None,  # it takes the place away, and waits for calls under way only
+                new_outcome(),
             )
         finally:
             self._note_run()
@@ -723,6 +748,7 @@ class Store:
                 self.handle, name, len(name), lsn, options, wait_ms, out, outcome, error
             ),
             why_not_wait,
+            new_outcome(),
         )
         return _restore_point(out)
 
@@ -736,6 +762,7 @@ class Store:
                 self.handle, name, len(name), options, wait_ms, outcome, error
             ),
             why_not_wait,
+            new_outcome(),
         )
 
     def _listed(self, kind: str, call: Callable[..., int]) -> Iterator[Any]:

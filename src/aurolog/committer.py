@@ -1,22 +1,21 @@
 """What event loops wait for: the writer's place, and syncs. Two threads do it for them.
 
-A commit is logged where it is asked for, so commits keep their order and whoever comes next sees
-it. Only where another transaction has the writer's place it stands in line, and so does a
-transaction that wants to read. In the line who comes first is served first: by a thread that waits
-for the place, or, at once, by whoever gives the place up in a loop.
+A loop only puts its commits into a line. One thread logs what has gathered there, in one crossing,
+waits for the sync, and tells each loop once of all that is durable; what comes meanwhile shares the
+next sync. In the line who comes first is served first. Whoever is to see what was committed before
+serves the line itself, as far as that needs no waiting.
 
-The other thread waits for the syncs. What is logged while one is under way shares the next one, and
-each loop is told once per sync, not once per commit.
+Where another transaction has the writer's place, the other thread waits for it. It logs commits
+that may have to read from the disk, too, and hands the place to transactions that want to read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
 from aurolog import _core
@@ -32,65 +31,57 @@ __all__ = ["Commit", "Committer", "Turn"]
 class Commit:
     """One commit that a loop awaits."""
 
-    __slots__ = (
-        "_conclude",
-        "changes",
-        "durability",
-        "error",
-        "future",
-        "logged",
-        "loop",
-        "note",
-        "outcome",
-        "queued",
-        "reads",
-        "run",
-        "time_ns",
-    )
+    #: what it has to log when its turn comes
+    changes = b""
+    #: it has a note, a time, or reads pages: it is logged by itself
+    is_special = False
+    reads = False
+    note = b""
+    time_ns = 0
+    #: its LSN once it is logged
+    lsn = 0
+    #: where C notes how the commit of a native transaction went; its LSN is the one to wait for,
+    #: where nothing was written that of what was read
+    outcome: Any = None
+    error: BaseException | None = None
+    #: set when it leaves the line, where a thread waits for that
+    logged: threading.Event | None = None
+    #: has had its turn and is not logged: nothing was written, or it has failed
+    served = False
+    #: a thread has it, and nobody else decides how it goes
+    queued = False
 
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        conclude: Callable[[Commit], None],
-        run: _core.RunMark,
-        durability: int,
-        note: bytes,
-        outcome: Any,
+        self, loop: asyncio.AbstractEventLoop, run: _core.RunMark, durability: int
     ) -> None:
         self.loop = loop
         self.run = run
         self.future: asyncio.Future[int | None] = loop.create_future()
-        self._conclude = conclude
         self.durability = durability
-        self.note = note
-        self.time_ns = 0
-        #: where C notes whether it was logged, and the LSN to wait for: its own, or, where nothing
-        #: was written, that of what was read
-        self.outcome = outcome
-        #: what it has to log when its turn comes; None when it is logged where it was asked for
-        self.changes: bytes | None = None
-        #: whether logging them may read pages, to find what differs in them
-        self.reads = False
-        #: set when it has been logged, or never will be
-        self.logged: threading.Event | None = None
-        self.error: BaseException | None = None
-        #: a thread has it, and nobody else decides how it goes
-        self.queued = False
 
     @property
-    def served(self) -> bool:
-        """Whether it needs no place in the line any more."""
-        return self.error is not None or bool(self.outcome.logged)
+    def is_logged(self) -> bool:
+        """Whether it is in the log, whatever comes after."""
+        if not self.lsn and self.outcome is not None and self.outcome.logged:
+            self.lsn = self.outcome.lsn
+        return self.lsn != 0
 
-    def tell(self) -> None:
-        """Called in its loop when it is known how it went."""
-        self._conclude(self)
-        if self.future.done():
-            return  # cancelled
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.outcome.lsn if self.outcome.logged else None)
+    @property
+    def lsn_to_wait_for(self) -> int:
+        """What has to be durable, or visible; 0 when nothing has."""
+        return self.lsn or (int(self.outcome.lsn) if self.outcome is not None else 0)
+
+    def wait_in_line(self) -> None:
+        """Waits, in a thread that may, until it has been served."""
+        if self.logged is None:
+            self.logged = threading.Event()
+        if not (self.lsn or self.served):  # who serves it looks afterwards
+            self.logged.wait()
+
+    def refuse(self, error: BaseException) -> None:
+        """It never will be logged, or nobody knows whether it will be durable."""
+        self.error = error
+        self.served = True
 
 
 class Turn:
@@ -99,6 +90,10 @@ class Turn:
     ``take`` is called in the loop with the native transaction that has the place, or without one
     and with an error; perhaps more than once.
     """
+
+    #: no commit, and so logged with none
+    is_special = True
+    lsn = 0
 
     __slots__ = ("_take", "loop", "run", "served")
 
@@ -129,128 +124,189 @@ class Turn:
         self.served = True
 
 
-#: Commits in their order; None ends the thread.
-_Queue: TypeAlias = "SimpleQueue[Commit | None]"
+#: at most so many are logged in one crossing
+BATCH_COMMITS = 256
+
+
+class _Bell:
+    """What wakes a thread; who rings while it is awake is heard when it would fall asleep."""
+
+    def __init__(self) -> None:
+        self.running = threading.Lock()  # by the thread
+        self._rung = self._asleep = self._ended = False
+        self._queue: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        """Has the thread look what there is to do."""
+        self._rung = True
+        if self._asleep:
+            self._asleep = False
+            self._queue.put(None)
+
+    def end(self) -> None:
+        """Has the thread end, when it has done what there was."""
+        self._ended = True
+        self.ring()
+
+    def wait(self) -> bool:
+        """Called by the thread: until it is rung; False when it is to end."""
+        while not self._rung:
+            self._asleep = True
+            if not self._rung:
+                self._queue.get()
+        self._asleep = self._rung = False
+        return not self._ended
 
 
 class _Line:
-    """Those in event loops who wait for the writer's place, and the thread that waits for it.
+    """Those in event loops who wait for the writer's place, and what is logged and not yet durable.
 
     One that is served leaves the line only afterwards. So an interrupt loses nobody: it has been
     served, or whoever looks next does it.
     """
 
-    def __init__(self, store: _core.Store, syncs: _Queue) -> None:
-        self.closing = threading.Event()
-        self.running = threading.Lock()
-        #: True for each who came; None ends the thread
-        self.arrivals: SimpleQueue[bool | None] = SimpleQueue()
+    def __init__(self, store: _core.Store) -> None:
         self._store = store
-        self._syncs = syncs
-        self.waiting: deque[Commit | Turn] = deque()
+        #: anybody appends to it
+        self.waiting: list[Commit | Turn] = []
+        self.closing = False
+        self._logged: list[Commit] = []
+        #: commits that are being logged, the first in line, and where their LSNs are noted
+        self._batch: tuple[list[Commit], Any] | None = None
         self._lock = threading.RLock()  # a signal handler may commit, too
+        #: for each of the two threads: what wakes it, and whether it sleeps
+        self.syncing, self.turning = _Bell(), _Bell()
 
-    def __bool__(self) -> bool:
-        return bool(self.waiting)
-
-    def _first(self) -> Commit | Turn | None:
-        """Who is to be served next; those before leave the line. With the lock held."""
-        while self.waiting:
-            first = self.waiting[0]
-            if not first.served:
+    def first(self) -> Commit | Turn | None:
+        """Who is to be served next; those who have been leave the line. With the lock held."""
+        waiting = self.waiting
+        if self._batch is not None:
+            commits, lsns = self._batch
+            for commit, lsn in zip(commits, _core.lsns_of(lsns, len(commits)), strict=True):
+                commit.lsn = lsn
+            self._batch = None
+            if commits[-1].lsn and all(commit.logged is None for commit in commits):
+                self._logged += commits
+                del waiting[: len(commits)]
+        while waiting:
+            first = waiting[0]
+            if not (first.lsn or first.served):
                 return first
             if isinstance(first, Commit):
+                self._logged.append(first)
                 if first.logged is not None:
                     first.logged.set()
-                self._syncs.put(first)
-            self.waiting.popleft()
+            del waiting[0]
         return None
 
     def serve(self) -> None:
         """Serves whom it can without waiting."""
         with self._lock:
-            while (first := self._first()) is not None:
-                if isinstance(first, Commit):
-                    if first.reads or not _log(self._store, first):
-                        return  # or it is the thread's
-                else:
+            while (first := self.first()) is not None:
+                if isinstance(first, Turn):
                     try:
                         native = self._store.begin(first.run, 0)
-                    except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+                    except Exception as error:  # noqa: BLE001 - raised where it is awaited
                         first.give(None, error)
                         continue
                     if native is None:
                         return
                     first.give(native)
+                elif first.reads or not self._log(first):
+                    return
 
-    def run(self) -> None:
-        """The thread: waits for the place as long as somebody is in line."""
-        with _only_one(self.running) as is_first:
-            while is_first and self.arrivals.get():
+    def _log(self, first: Commit) -> bool:
+        """Logs the first and those behind it that are like it; False when it has to wait."""
+        commits: list[Any] = [first]
+        if not first.is_special:
+            commits, run = self.waiting[:BATCH_COMMITS], first.run
+            alike = [who.run is run and not who.is_special for who in commits]
+            if not all(alike):
+                del commits[alike.index(False) :]
+        changes = [commit.changes for commit in commits]
+        lsns = _core.new_lsns(len(commits))
+        self._batch = commits, lsns
+        try:
+            return self._store.log_commits(changes, first.run, first.note, first.time_ns, lsns)
+        except Exception as error:  # noqa: BLE001 - it is raised where the commit is awaited
+            refused = self.first()
+            if isinstance(refused, Commit):
+                refused.refuse(error)
+            return True
+
+    def take_logged(self) -> list[Commit]:
+        """Those that wait for a sync now."""
+        with self._lock:
+            taken, self._logged = self._logged, []
+        return taken
+
+    def add_logged(self, commit: Commit) -> None:
+        """One more, logged elsewhere."""
+        with self._lock:
+            self._logged.append(commit)
+        self.syncing.ring()
+
+    # The thread that waits for the place
+
+    def wait_for_place(self) -> None:
+        """As long as somebody is in line, until it is told to end."""
+        with _only_one(self.turning) as is_first:
+            while is_first and self.turning.wait():
                 while self._serve_next():
                     pass
+            while is_first and self._serve_next():
+                pass
 
     def _serve_next(self) -> bool:
         """Whether there was somebody to be served."""
         with self._lock:
-            first = self._first()
+            first = self.first()
         if first is None:
             return False
         try:
-            if self.closing.is_set():
+            if self.closing:
                 raise ClosedError("the volume was closed before its turn came")
             native = self._store.begin(first.run, _core.WAIT_MS)
             if native is not None:
-                self._hand_over(native, first.run)
+                self._hand_over(native)
         except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
             if isinstance(first, Commit):
-                first.error = error
+                first.refuse(error)
             else:
                 first.give(None, error)
+        self.syncing.ring()
         return True
 
-    def _hand_over(self, native: _core.NativeTransaction, run: _core.RunMark) -> None:
-        """Gives the place to the first in line. Nobody passes a commit that it is given to."""
+    def _hand_over(self, native: _core.NativeTransaction) -> None:
+        """Gives the place to the first in line. Nobody passes a commit that has it."""
         with self._lock:
-            first = self._first()
-            if first is not None and first.run is not run:
-                native.free()  # another has become the first, and it is for another run
-                return
-            if isinstance(first, Turn):
+            first = self.first()
+            is_its_run = first is not None and first.run is native.run
+            if isinstance(first, Turn) and is_its_run:
                 first.give(native)
                 return
-        if first is not None:
+        if isinstance(first, Commit) and first.reads and is_its_run:
+            first.outcome = _core.new_outcome()
             try:
                 native.apply(first.changes)
                 while not native.log(first.note, first.time_ns, first.outcome, _core.WAIT_MS):
                     pass  # too much is in flight
+                first.served = not first.is_logged
             except Exception as error:  # noqa: BLE001 - it is raised where the commit is awaited
-                first.error = error
+                first.refuse(error)
         native.free()
         self.serve()
 
 
-def _log(store: _core.Store, commit: Commit) -> bool:
-    """Logs a commit, or notes why not; False when the writer's place was not to be had at once."""
-    assert commit.changes is not None
-    try:
-        return store.log_changes(
-            commit.changes, commit.run, commit.note, commit.time_ns, commit.outcome, 0
-        )
-    except Exception as error:  # noqa: BLE001 - any is raised where the commit is awaited
-        commit.error = error
-        return True
-
-
 @contextlib.contextmanager
-def _only_one(running: threading.Lock) -> Iterator[bool]:
+def _only_one(bell: _Bell) -> Iterator[bool]:
     """Whether no other thread does the same: an interrupt may have one started twice."""
-    is_first = running.acquire(blocking=False)
+    is_first = bell.running.acquire(blocking=False)
     try:
         yield is_first
     finally:
         if is_first:
-            running.release()
+            bell.running.release()
 
 
 class Here(threading.local):
@@ -259,8 +315,6 @@ class Here(threading.local):
     def __init__(self) -> None:
         #: stands for the thread: its number would be another's when it has ended
         self.thread = object()
-        #: set when its last commit that stood in line is logged
-        self.handed_over: threading.Event | None = None
 
 
 class Holder(Protocol):
@@ -279,47 +333,45 @@ class Committer:
         "_line",
         "_lock",
         "_syncer",
-        "_syncing",
-        "_syncs",
-        "_turning",
+        "_threads",
+        "guard",
         "here",
         "holder",
+        "page_size",
+        "pages_max",
         "store",
     )
 
     def __init__(self, store: _core.Store) -> None:
         self.store = store
+        self.page_size = store.page_size
+        self.pages_max = store.pages_max
         self.here = Here()
         #: who last took the writer's place to keep it for a while
         self.holder: ref[Holder] | None = None
-        self._syncs: _Queue = SimpleQueue()
-        self._line = _Line(store, self._syncs)
-        self._syncer = _Syncer(store, self._syncs)
+        #: for the few steps in which a transaction begins or ends
+        self.guard = threading.RLock()
+        self._line = _Line(store)
+        self._syncer = _Syncer(store, self._line)
         self._lock = threading.RLock()  # a signal handler may close what its thread commits to
-        self._turning: threading.Thread | None = None
-        self._syncing: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     # The writer's place
 
     def begin_now(self, run: _core.RunMark) -> _core.NativeTransaction | None:
         """A native transaction; None when another has the writer's place or is in line for it."""
-        return None if self._line else self.store.begin(run, 0)
+        if self._line.waiting:
+            self._line.serve()
+            if self._line.waiting:
+                return None
+        return self.store.begin(run, 0)
 
-    def wait_for_turn(self, who: Commit | Turn) -> None:
-        """Stands in line. A commit is made when its turn comes, and its loop told when it is
-        durable."""
+    def wait_for_turn(self, turn: Turn) -> None:
+        """Stands in line for the writer's place."""
         with self._lock:
-            self._have_syncing()
-            if self._turning is None:
-                self._turning = _start("aurolog turns", self._line.run)
-            if isinstance(who, Commit):
-                who.logged = self.here.handed_over = threading.Event()
-                # An interrupt comes behind the next call at the earliest: then it is in line.
-                who.queued = True
-            try:
-                self._line.waiting.append(who)
-            finally:
-                self._line.arrivals.put(True)
+            self._need_threads()
+            self._line.waiting.append(turn)
+        self._line.turning.ring()
 
     def why_not_wait(self) -> str | None:
         """Why the calling thread must not wait for the writer's place; None when it may."""
@@ -336,110 +388,108 @@ class Committer:
             )
         return None
 
+    def commit_before(self) -> Commit | None:
+        """The last commit in line, where there is one still after all that could be done: whoever
+        commits now comes behind it."""
+        if not self._line.waiting:
+            return None
+        self._line.serve()
+        for who in reversed(tuple(self._line.waiting)):
+            if isinstance(who, Commit) and not (who.lsn or who.served):
+                return who
+        return None
+
     def given_up(self) -> None:
         """The place is free: who is in line gets it, and waits for no thread."""
-        if self._line:
+        if self._line.waiting:
             self._line.serve()
+            self._line.syncing.ring()
 
     # Commits
 
     def commit(self, commit: Commit) -> None:
-        """Logs its changes, now or when the writer's place is free; the loop is told later."""
-        if commit.reads or self._line or not _log(self.store, commit):
-            self.wait_for_turn(commit)
-        elif commit.error is not None:
-            raise commit.error
-        else:
-            self.tell_when_durable(commit)
+        """Puts it into the line; it is logged, and its loop told when it is durable."""
+        line = self._line
+        with self._lock:
+            if line.closing or len(self._threads) < 2:
+                self._need_threads()
+            # An interrupt comes behind the next call at the earliest: then it is in line.
+            commit.queued = True
+            try:
+                line.waiting.append(commit)
+            finally:
+                line.syncing.ring()
 
     def tell_when_durable(self, commit: Commit) -> None:
-        """The loop is told of a commit that is logged."""
+        """The loop is told of a commit that is logged, or has failed."""
         with self._lock:
-            self._have_syncing()
-            commit.queued = True  # likewise
-            self._syncs.put(commit)
+            self._need_threads()
+            commit.queued = True
+            self._line.add_logged(commit)
 
-    @staticmethod
-    def tell(commit: Commit) -> None:
-        """The loop is told of a commit that has failed."""
-        _tell_loops([commit])
-
-    def _have_syncing(self) -> None:
-        if self._line.closing.is_set():
+    def _need_threads(self) -> None:
+        if self._line.closing:
             raise ClosedError("the volume is closed: open it again")
-        if self._syncing is None:
-            self._syncing = _start("aurolog commits", self._syncer.run)
+        tasks = (
+            ("aurolog turns", self._line.wait_for_place),
+            ("aurolog commits", self._syncer.run),
+        )
+        while len(self._threads) < len(tasks):
+            # Daemons: at the interpreter's exit the volume is closed, and that ends them. They know
+            # neither this object nor the volume, so both can be dropped.
+            name, run = tasks[len(self._threads)]
+            thread = threading.Thread(target=run, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def close(self) -> None:
-        """Ends the threads. What is logged becomes durable first; what waits for the writer's place
-        is refused with ``ClosedError``."""
+        """Ends the threads. What can be logged becomes durable first; what waits for the writer's
+        place is refused with ``ClosedError``."""
         with self._lock:
-            self._line.closing.set()
-            turning, self._turning = self._turning, None
-            syncing, self._syncing = self._syncing, None
-        if turning is not None:
-            self._line.arrivals.put(None)
-            _wait_for_end(turning, self._line.running)
-        if syncing is not None:
-            self._syncs.put(None)
-            _wait_for_end(syncing, self._syncer.running)
+            was_closing, self._line.closing = self._line.closing, True
+            threads, self._threads = self._threads, []
+        if not was_closing:
+            self._line.serve()
+        for bell, thread in zip((self._line.turning, self._line.syncing), threads, strict=False):
+            bell.end()
+            thread.join()
+            with bell.running:  # should it have been started twice
+                pass
 
     def __del__(self) -> None:
-        if getattr(self, "_turning", None) is not None:
-            self._line.arrivals.put(None)
-        if getattr(self, "_syncing", None) is not None:
-            self._syncs.put(None)
-
-
-def _start(name: str, run: Callable[[], None]) -> threading.Thread:
-    """A daemon: at the interpreter's exit the volume is closed, and that ends it.
-
-    What it runs knows neither committer nor volume, so both can be dropped.
-    """
-    thread = threading.Thread(target=run, name=name, daemon=True)
-    thread.start()
-    return thread
-
-
-def _wait_for_end(thread: threading.Thread, running: threading.Lock) -> None:
-    thread.join()
-    with running:  # should it have been started twice
-        pass
+        if hasattr(self, "_threads"):  # an interrupt leaves one without its members
+            for bell in (self._line.turning, self._line.syncing):
+                bell.end()
 
 
 class _Syncer:
-    """What the thread that waits for syncs does, round by round."""
+    """What the thread does that logs commits and waits for syncs, round by round."""
 
-    def __init__(self, store: _core.Store, queue: _Queue) -> None:
-        self.running = threading.Lock()
+    def __init__(self, store: _core.Store, line: _Line) -> None:
         self._store = store
-        self._queue = queue
-        self._taken: deque[Commit | None] = deque()
+        self._line = line
+        #: logged behind what was waited for
+        self._later: list[Commit] = []
 
     def run(self) -> None:
         """Until it is told to end."""
-        with _only_one(self.running) as is_first:
+        line = self._line
+        with _only_one(line.syncing) as is_first:
+            while is_first and line.syncing.wait():
+                while self._serve():
+                    pass
             while is_first and self._serve():
                 pass
 
     def _serve(self) -> bool:
-        """Whether it is to go on. An idle thread keeps nobody's loop."""
-        self._taken.append(self._queue.get())
-        while self._take():
-            commits: list[Commit] = []
-            while self._taken and (commit := self._taken[0]) is not None:
-                commits.append(commit)
-                self._taken.popleft()
-            if not commits:
-                return False
+        """Whether there was something to do. An idle thread keeps nobody's loop."""
+        self._line.serve()
+        if self._line.waiting:
+            self._line.turning.ring()
+        commits, self._later = self._later + self._line.take_logged(), []
+        if commits:
             self._round(commits)
-        return True
-
-    def _take(self) -> bool:
-        """Takes what has come; whether there is something to do."""
-        while not self._queue.empty():
-            self._taken.append(self._queue.get())
-        return bool(self._taken)
+        return bool(commits)
 
     def _round(self, commits: list[Commit]) -> None:
         try:
@@ -447,45 +497,61 @@ class _Syncer:
         except BaseException as error:  # noqa: BLE001 - nobody may be left waiting
             for commit in commits:
                 commit.error = commit.error or error
-            _tell_loops(commits)
+            tell(commits)
 
     def _finish(self, commits: list[Commit]) -> None:
         """Waits for the commits, those first that need no sync, and tells their loops."""
+        levels = {commit.durability for commit in commits}
         for durability in (_core.OS, _core.SYNC):
-            group = [commit for commit in commits if commit.durability == durability]
-            waiting = [commit for commit in group if commit.error is None]
+            if durability not in levels:
+                continue
+            group = commits
+            if len(levels) > 1:
+                group = [commit for commit in commits if commit.durability == durability]
             try:
-                if waiting:  # threads that log in one order may ask in another
-                    self._store.wait(max(c.outcome.lsn for c in waiting), durability)
+                # Threads that log in one order may ask in another.
+                self._store.wait(max([commit.lsn_to_wait_for for commit in group]), durability)
             except Exception:  # noqa: BLE001 - not of all, perhaps: each is asked for its own
-                for commit in waiting:
+                for commit in group:
                     try:
-                        self._store.wait(commit.outcome.lsn, durability)
+                        self._store.wait(commit.lsn_to_wait_for, durability)
                     except Exception as error:  # noqa: BLE001 - the same
-                        commit.error = error
-            _tell_loops(group + self._durable_too() if group else group)
+                        commit.error = commit.error or error
+            tell(group + self._durable_too())
 
     def _durable_too(self) -> list[Commit]:
-        """What has come meanwhile and is durable by the same sync."""
+        """What has been logged meanwhile and is durable by the same sync."""
         durable, found = self._store.durable_lsn, []
-        self._take()
-        while self._taken and (commit := self._taken[0]) is not None:
-            if commit.error is None and not 0 < commit.outcome.lsn <= durable:
-                break
-            found.append(commit)
-            self._taken.popleft()
+        later, self._later = self._later + self._line.take_logged(), []
+        for commit in later:
+            if commit.error is not None or 0 < commit.lsn_to_wait_for <= durable:
+                found.append(commit)
+            else:
+                self._later.append(commit)
         return found
 
 
-def _tell_loops(commits: list[Commit]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[Commit]] = {}
-    for commit in commits:
-        by_loop.setdefault(commit.loop, []).append(commit)
+def tell(commits: list[Commit]) -> None:
+    """Has the loops told, each once, of commits that are over."""
+    by_loop = {commits[0].loop: commits}
+    if len({commit.loop for commit in commits}) > 1:
+        by_loop = {}
+        for commit in commits:
+            by_loop.setdefault(commit.loop, []).append(commit)
     for loop, told in by_loop.items():
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-            loop.call_soon_threadsafe(_tell, told)
+            loop.call_soon_threadsafe(told_in_loop, told)
 
 
-def _tell(commits: list[Commit]) -> None:
+def told_in_loop(commits: list[Commit]) -> None:
+    """Called in their loop."""
     for commit in commits:
-        commit.tell()
+        if not commit.lsn and not commit.is_logged:
+            commit.served = True
+        future = commit.future
+        if future.done():
+            continue  # cancelled
+        if commit.error is not None:
+            future.set_exception(commit.error)
+        else:
+            future.set_result(commit.lsn or None)

@@ -15,12 +15,18 @@ __all__ = ["in_thread", "running_loop"]
 Result = TypeVar("Result")
 
 
+#: asyncio's own, once somebody has imported that
+_running: Callable[[], asyncio.AbstractEventLoop | None] | None = None
+
+
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop that runs in the calling thread, whoever has made it."""
-    # Where nobody has imported asyncio no loop runs.
-    events = sys.modules.get("asyncio.events")
-    running: Callable[[], Any] | None = getattr(events, "_get_running_loop", None)
-    return running() if running is not None else None
+    global _running  # noqa: PLW0603 - found once
+    if _running is None:
+        _running = getattr(sys.modules.get("asyncio.events"), "_get_running_loop", None)
+        if _running is None:
+            return None
+    return _running()
 
 
 def in_thread(call: Callable[..., Result], *arguments: Any, **more: Any) -> asyncio.Future[Result]:

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import struct
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar, cast
 from weakref import ref
 
 from aurolog import _core
@@ -37,9 +36,9 @@ from aurolog.changes import (
     pack_write_header,
 )
 from aurolog.clock import checked_time
-from aurolog.committer import Commit, Committer, Turn
+from aurolog.committer import Commit, Committer, Turn, tell, told_in_loop
 from aurolog.errors import AurologError, ConflictError, InputError, TransactionError
-from aurolog.loops import in_thread
+from aurolog.loops import in_thread, running_loop
 
 if TYPE_CHECKING:
     import asyncio  # at run time only for those who use it: it takes long to import
@@ -57,34 +56,46 @@ BYTES_MAX = 1 << 30
 _IN_USE = "another thread is in a call of this transaction: one at a time"
 
 
+class _Done:
+    """Something to be awaited that is done."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from ()
+
+
+_DONE = _Done()
+
+
 class _Changes:
     """What both kinds of transactions are: changes collected, and an outcome."""
 
+    # All of both kinds: one becomes the other.
     __slots__ = (
         "__weakref__",
+        "_awaits",
+        "_begins",
         "_clock",
+        "_commit",
         "_committer",
         "_durability",
-        "_lock",
         "_lsn",
         "_native",
         "_note",
-        "_outcome",
         "_page_size",
         "_pages_max",
         "_pending",
+        "_reads",
         "_run",
         "_size",
         "_spilling",
         "_state",
-        "_store",
         "_thread",
     )
 
     __iter__ = None
     __reversed__ = None
 
-    #: how many bytes are collected before `_overflow` is called
+    #: how many bytes are collected before `_make_room` is called
     _collected_max = SPILL_BYTES
 
     def __init__(
@@ -94,27 +105,28 @@ class _Changes:
         note: bytes,
         clock: Callable[[], int] | None,
     ) -> None:
-        store = committer.store
         self._committer = committer
-        self._store = store
-        self._run = store.run
+        self._run = committer.store.run
         self._durability = durability
         self._note = note
         self._clock = clock
-        self._page_size = store.page_size
-        self._pages_max = store.pages_max
+        self._page_size = committer.page_size
+        self._pages_max = committer.pages_max
         #: packed changes; None when the transaction is over
         self._pending: list[bytes] | None = []
         self._size = 0
-        self._spilling = False
-        #: of those who begin or end; never waited for
-        self._lock = threading.RLock()
         self._native: _core.NativeTransaction | None = None
+        self._state: str = "open"
+        self._lsn = 0
+        #: some call begins the native transaction, or hands changes over
+        self._begins = self._spilling = False
         #: stands for the thread that used the native transaction last
         self._thread: object = None
-        self._lsn = 0
-        self._outcome: Any = None  # of a commit under way: what C notes
-        self._state: str = "open"
+        #: of an event loop: whole pages are pending, with which what is there has to be compared;
+        #: the commit under way; what calls wait for, once one does
+        self._reads = False
+        self._commit: Commit | None = None
+        self._awaits: _Awaits | None = None
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError(
@@ -266,6 +278,15 @@ class _Changes:
             native.free()
             raise self._over()
 
+    @contextlib.contextmanager
+    def _ended_by_conflict(self) -> Iterator[None]:
+        """A rewind since the transaction began is its end."""
+        try:
+            yield
+        except ConflictError:
+            self._finish("rolled back")
+            raise
+
     def holds_for(self, thread: object) -> bool:
         """See ``committer.Holder``."""
         return self._native is not None and self._thread is thread
@@ -281,6 +302,9 @@ class _Changes:
             native.apply(b"".join(taken))
             del pending[: len(taken)]  # not what has come meanwhile
             self._size = sum(map(len, pending))
+        except ConflictError:
+            self._finish("rolled back")
+            raise
         except (AurologError, MemoryError):  # nothing was taken
             raise
         except BaseException:  # an interrupt, and nobody knows whether they were taken
@@ -290,27 +314,16 @@ class _Changes:
             self._spilling = False
 
     def _time(self) -> int:
-        """What the user's clock says, never 0, which stands for the system's."""
-        return checked_time(self._clock) if self._clock else 0
-
-    @contextlib.contextmanager
-    def _ended_by_conflict(self) -> Iterator[None]:
-        """A rewind since the transaction began is its end."""
-        try:
-            yield
-        except ConflictError:
-            self._finish("rolled back")
-            raise
+        """What the user's clock says, and never 0, which stands for the system's."""
+        return 0 if self._clock is None else checked_time(self._clock)
 
     def _take(self) -> list[bytes]:
         """Takes the pending changes away: from now on nobody adds any."""
-        if not self._lock.acquire(blocking=False):
-            raise TransactionError(_IN_USE)
-        try:
+        with self._committer.guard:
+            if self._begins:
+                raise TransactionError(_IN_USE)
             pending = self._require()
             self._pending = None
-        finally:
-            self._lock.release()
         return pending
 
     def _finish(self, state: str) -> None:
@@ -325,14 +338,35 @@ class _Changes:
         self._require()
         self._finish("rolled back")
 
+    def commit(self) -> Any:
+        """Of each kind in its own way."""
+        raise NotImplementedError
+
+    def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Awaitable[object]:
+        # Found before ``__aenter__`` has made an ``AsyncTransaction`` of a ``Transaction``.
+        if self._state == "open":  # else it was ended by hand inside the block
+            if kind is None:
+                future: asyncio.Future[int | None] = self.commit()
+                return future
+            self.rollback()
+        return _DONE
+
     # Telling
 
     @property
     def outcome(self) -> str:
         """``"open"``, ``"committed"``, ``"rolled back"`` or ``"unknown"``: interrupted, or awaited
         and under way; that becomes known once it is durable."""
+        commit = self._commit
+        if commit is not None and commit.served and not commit.is_logged:
+            return "committed" if commit.error is None else "rolled back"
         if self._state == "unknown":
-            store = self._store
+            store = self._committer.store
             safe = store.durable_lsn if self._durability == _core.SYNC else store.visible_lsn
             if 0 < (self.lsn or 0) <= safe:
                 return "committed"
@@ -342,8 +376,9 @@ class _Changes:
     def lsn(self) -> int | None:
         """The commit LSN; ``None`` before the commit, after a rollback, and when nothing was
         written."""
-        if not self._lsn and self._outcome is not None and self._outcome.logged:
-            self._lsn = self._outcome.lsn
+        commit = self._commit
+        if commit is not None and commit.is_logged:
+            return commit.lsn
         return self._lsn or None
 
     def __repr__(self) -> str:
@@ -354,31 +389,14 @@ class _Changes:
 class Transaction(_Changes):
     """Changes of pages, committed together. Made by ``Volume.transaction``.
 
-    Any thread may call it, one at a time; ``async with`` or ``await`` makes an
-    ``AsyncTransaction`` of it.
+    Any thread may call it, one at a time; ``async with`` or ``await`` makes it an
+    ``AsyncTransaction``.
 
     The first read, or more than 64 KiB of changes, begins the native transaction. Nothing has to be
     undone when a transaction is dropped: the native one is dropped with it.
     """
 
-    __slots__ = ("_heir",)
-
-    def __init__(
-        self,
-        committer: Committer,
-        durability: int,
-        note: bytes,
-        clock: Callable[[], int] | None,
-    ) -> None:
-        super().__init__(committer, durability, note, clock)
-        self._heir: AsyncTransaction | None = None
-
-    def _over(self) -> TransactionError:
-        if self._heir is not None:
-            return TransactionError(
-                "the transaction belongs to an event loop: call what `async with` or `await` gave"
-            )
-        return super()._over()
+    __slots__ = ()
 
     def _make_room(self) -> None:
         self._begun()
@@ -397,18 +415,18 @@ class Transaction(_Changes):
             _core.check_changes(self._page_size, packed)
             self._add(bytes(packed))
         else:
+            native = self._begun()
             with self._ended_by_conflict():
-                self._begun().apply(packed)
+                native.apply(packed)
 
     def __setitem__(self, page: SupportsIndex, image: Buffer) -> None:
         data = self._image(image)
-        number = page if type(page) is int else as_integer("a page", page)
         native = self._native
         if native is None or self._pending:
             native = self._begun()
         self._thread = self._committer.here.thread
         try:
-            native.put(number, data)
+            native.put(page if type(page) is int else as_integer("a page", page), data)
         except ConflictError:
             self._finish("rolled back")
             raise
@@ -417,58 +435,58 @@ class Transaction(_Changes):
 
     def __getitem__(self, page: SupportsIndex) -> bytes:
         """The page as the transaction sees it: the newest committed state and its own changes."""
-        number = page if type(page) is int else as_integer("a page", page)
         native = self._native
         if native is None or self._pending:
             native = self._begun()
         self._thread = self._committer.here.thread
         try:
-            return native.read(number)
+            return native.read(page if type(page) is int else as_integer("a page", page))
         except ConflictError:
             self._finish("rolled back")
             raise
 
     def __len__(self) -> int:
+        native = self._begun()
         with self._ended_by_conflict():
-            return self._begun().end_pages()
+            return native.end_pages()
 
     # Ending
 
     def _begun(self) -> _core.NativeTransaction:
         """The native transaction, with every pending change in it."""
-        if not self._lock.acquire(blocking=False):
-            raise TransactionError(_IN_USE)
+        begins = False
         try:
-            self._require()
-            with self._ended_by_conflict():
-                native = self._native
-                if native is None:
+            with self._committer.guard:
+                if self._begins:
+                    raise TransactionError(_IN_USE)
+                self._require()
+                begins = self._begins = True
+            native = self._native
+            if native is None:
+                with self._ended_by_conflict():
                     native = self._in_turn()
-                    if native is not self._native:
-                        self._hold(native)
-                if self._pending:
-                    self._spill(native)
+                self._hold(native)
+            if self._pending:
+                self._spill(native)
         finally:
-            self._lock.release()
+            if begins:
+                self._begins = False
         self._thread = self._committer.here.thread
         return native
 
     def _in_turn(self) -> _core.NativeTransaction:
         """Takes the writer's place, and waits for it, unless that could last for ever."""
-        before = self._committer.here.handed_over
-        if before is None or before.is_set():
-            native = self._store.begin(self._run, 0)
-            if native is not None:
-                return native
-        refusal = self._committer.why_not_wait()
-        if refusal is not None:
-            raise TransactionError(refusal)
-        if before is not None:
-            before.wait()
-            self._committer.here.handed_over = None
-        while (native := self._store.begin(self._run, _core.WAIT_MS)) is None:
-            if self._native is not None:  # a signal handler's
-                return self._native
+        committer = self._committer
+        before = committer.commit_before()
+        native = committer.store.begin(self._run, 0) if before is None else None
+        if native is None:
+            refusal = committer.why_not_wait()
+            if refusal is not None:
+                raise TransactionError(refusal)
+            if before is not None:
+                before.wait_in_line()
+            while native is None:
+                native = committer.store.begin(self._run, _core.WAIT_MS)
         return native
 
     def commit(self) -> int | None:
@@ -503,7 +521,7 @@ class Transaction(_Changes):
                 if logged:
                     self._lsn = outcome.lsn
                     self._finish("unknown")
-                elif _is_refusal(error):  # and nothing is lost by it
+                elif _is_refusal(error):  # nothing is lost by it
                     if pending is not None:
                         self._pending = pending
                 else:
@@ -513,21 +531,19 @@ class Transaction(_Changes):
 
     def _commit_collected(self, changes: bytes, time_ns: int, outcome: Any) -> None:
         """In one crossing; where it must not wait for the writer's place, in two."""
-        committer, before = self._committer, self._committer.here.handed_over
+        committer = self._committer
+        store, before = committer.store, committer.commit_before()
         refusal = committer.why_not_wait()
         if refusal is None:
             if before is not None:
-                before.wait()
-                committer.here.handed_over = None
-            self._store.commit_changes(
-                changes, self._run, self._durability, self._note, time_ns, outcome
-            )
-            return
-        if (before is not None and not before.is_set()) or not self._store.log_changes(
+                before.wait_in_line()
+            store.commit_changes(changes, self._run, self._durability, self._note, time_ns, outcome)
+        elif before is None and store.log_changes(
             changes, self._run, self._note, time_ns, outcome, 0
         ):
+            store.wait(outcome.lsn, self._durability)
+        else:
             raise TransactionError(refusal)
-        self._store.wait(outcome.lsn, self._durability)
 
     def __enter__(self) -> Transaction:
         if self._state != "open":
@@ -550,39 +566,28 @@ class Transaction(_Changes):
     # In an event loop
 
     async def __aenter__(self) -> AsyncTransaction:
-        if self._heir is not None:
-            raise self._over()
-        size, pending = self._size, self._take()
-        heir = AsyncTransaction(self._committer, self._durability, self._note, self._clock)
-        self._heir = heir
-        heir._run, heir._size, heir._pending = self._run, size, pending
-        native, self._native = self._native, None
-        if native is not None:
-            heir._hold(native)
-        return heir
+        """It is an ``AsyncTransaction`` from now on."""
+        self._require()
+        self.__class__ = AsyncTransaction  # type: ignore[assignment]  # of the same layout
+        return cast("AsyncTransaction", self)
 
     def __await__(self) -> Generator[Any, None, AsyncTransaction]:
         return self.__aenter__().__await__()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._heir is not None
-        await self._heir.__aexit__(kind, value, traceback)
 
-    @property
-    def outcome(self) -> str:
-        """``"open"``, ``"committed"``, ``"rolled back"`` or ``"unknown"``: interrupted."""
-        return super().outcome if self._heir is None else self._heir.outcome
+class _Awaits:
+    """What calls of a transaction wait for in an event loop."""
 
-    @property
-    def lsn(self) -> int | None:
-        """The commit LSN; ``None`` before the commit, after a rollback, and when nothing was
-        written."""
-        return super().lsn if self._heir is None else self._heir.lsn
+    __slots__ = ("busy", "fresh", "turn", "waiters")
+
+    def __init__(self) -> None:
+        #: the call of the native transaction that a thread makes
+        self.busy: asyncio.Future[Any] | None = None
+        #: what stands in line for it, and the calls that wait for that
+        self.turn: Turn | None = None
+        self.waiters: list[asyncio.Future[None]] = []
+        #: the native transaction has come from the line, and nobody has used it
+        self.fresh = False
 
 
 class AsyncTransaction(_Changes):
@@ -592,27 +597,9 @@ class AsyncTransaction(_Changes):
     Changes are only collected, whole pages too. What has to wait is awaited, and the loop goes on.
     """
 
-    __slots__ = ("_busy", "_fresh", "_reads", "_turn", "_waiters")
+    __slots__ = ()
 
     _collected_max = BYTES_MAX
-
-    def __init__(
-        self,
-        committer: Committer,
-        durability: int,
-        note: bytes,
-        clock: Callable[[], int] | None,
-    ) -> None:
-        super().__init__(committer, durability, note, clock)
-        #: whole pages are pending: they are compared with what is there, which may have to be read
-        self._reads = False
-        #: the call of the native transaction that a thread makes
-        self._busy: asyncio.Future[Any] | None = None
-        #: what stands in line for it, and the calls that wait for that
-        self._turn: Turn | None = None
-        self._waiters: list[asyncio.Future[None]] = []
-        #: it has come from the line, and nobody has used it
-        self._fresh = False
 
     def _make_room(self) -> None:
         raise InputError(f"a transaction has at most {BYTES_MAX} bytes of changes: split it")
@@ -645,11 +632,10 @@ class AsyncTransaction(_Changes):
         """
         self._require()
         number = self._page(page)
+        store = self._committer.store
         with self._ended_by_conflict():
             native = await self._begun()
-            return await self._call(
-                lambda: self._store.is_cached(number), self._read, native, number
-            )
+            return await self._call(lambda: store.is_cached(number), self._read, native, number)
 
     async def length(self) -> int:
         """The end of page space as the transaction sees it."""
@@ -673,59 +659,60 @@ class AsyncTransaction(_Changes):
 
     async def _begun(self) -> _core.NativeTransaction:
         """The native transaction, for which it may have to wait."""
+        awaits = self._awaits
+        if awaits is None:
+            awaits = self._awaits = _Awaits()
         while True:
             self._require()
             if self._native is not None:
                 return self._native
-            native = self._committer.begin_now(self._run) if self._turn is None else None
+            native = self._committer.begin_now(self._run) if awaits.turn is None else None
             if native is not None:
                 self._hold(native)
             else:
-                await self._wait_for_turn()
+                await self._wait_for_turn(awaits)
 
-    async def _wait_for_turn(self) -> None:
+    async def _wait_for_turn(self, awaits: _Awaits) -> None:
         from asyncio import get_running_loop  # noqa: PLC0415 - see above
 
-        loop, turn = get_running_loop(), self._turn
+        loop, turn = get_running_loop(), awaits.turn
         if turn is None:
-            turn = self._turn = Turn(loop, self._run, self._take_turn)
+            turn = Turn(loop, self._run, self._take_turn)
             self._committer.wait_for_turn(turn)
+            awaits.turn = turn
         elif turn.loop is not loop:
             raise TransactionError(_IN_USE)
         waiter = loop.create_future()
-        self._waiters.append(waiter)
+        awaits.waiters.append(waiter)
         try:
             await waiter
         except BaseException:
-            if self._waiters == [waiter]:  # nobody else wants it
-                self._give_up(turn)
+            if awaits.waiters == [waiter]:  # nobody else wants it
+                turn.served = True
+                if awaits.turn is turn:
+                    awaits.turn = None
+                if awaits.fresh and self._native is not None:  # it has come just now
+                    native, self._native = self._native, None
+                    native.free()
+                    self._committer.given_up()
             raise
         finally:
-            self._waiters.remove(waiter)
-
-    def _give_up(self, turn: Turn) -> None:
-        """Gives up the turn, or the place, if it has come just now."""
-        turn.served = True
-        if self._turn is turn:
-            self._turn = None
-        native = self._native
-        if native is not None and self._fresh:
-            self._native = None
-            native.free()
-            self._committer.given_up()
+            awaits.waiters.remove(waiter)
 
     def _take_turn(
         self, native: _core.NativeTransaction | None, error: BaseException | None
     ) -> None:
         """Called in the loop: the writer's place is here, or never will be."""
-        waiting = [waiter for waiter in self._waiters if not waiter.done()]
-        wanted = self._turn is not None and self._native is None and self._pending is not None
-        self._turn = None
+        awaits = self._awaits
+        assert awaits is not None
+        waiting = [waiter for waiter in awaits.waiters if not waiter.done()]
+        wanted = awaits.turn is not None and self._native is None and self._pending is not None
+        awaits.turn = None
         if native is not None and not (wanted and waiting):
             native.free()
             self._committer.given_up()
         elif native is not None:
-            self._fresh = True
+            awaits.fresh = True
             self._hold(native)
         for waiter in waiting:
             if error is None:
@@ -739,13 +726,15 @@ class AsyncTransaction(_Changes):
         """Makes a call of the native transaction: here when it is quick, else in a thread."""
         from asyncio import shield, wait  # noqa: PLC0415 - see above
 
-        while self._busy is not None and not self._busy.done():
-            await wait([self._busy])
-        self._fresh = False
+        awaits = self._awaits
+        assert awaits is not None
+        while awaits.busy is not None and not awaits.busy.done():
+            await wait([awaits.busy])
+        awaits.fresh = False
         self._thread = self._committer.here.thread
         if not (self._reads and self._pending) and is_quick():
             return call(*arguments)
-        self._busy = called = in_thread(call, *arguments)
+        awaits.busy = called = in_thread(call, *arguments)
         return await shield(called)  # who is cancelled does not stop it
 
     # Ending
@@ -757,82 +746,77 @@ class AsyncTransaction(_Changes):
         The transaction is over with the call. Whoever stops waiting, cancelled for one, does not
         stop the commit: ``outcome`` tells how it went.
         """
-        from asyncio import get_running_loop  # noqa: PLC0415 - see above
-
-        loop = get_running_loop()
-        self._require()
-        outcome = _core.new_outcome()
-        commit = Commit(loop, self._conclude, self._run, self._durability, self._note, outcome)
+        loop = running_loop()
+        if loop is None:
+            raise RuntimeError("no running event loop")
+        commit = Commit(loop, self._run, self._durability)
         pending: list[bytes] | None = None
         try:
-            commit.time_ns = self._time()
+            if self._note or self._clock is not None:
+                commit.note, commit.time_ns = self._note, self._time()
+                commit.is_special = True
             pending = self._take()
-            self._outcome = outcome
+            self._commit = commit
             self._state = "unknown"  # it may be durable before anybody is told
-            native, busy = self._native, self._busy
-            if native is None:
+            if self._native is not None:
+                self._commit_native(commit, self._native, pending)
+            elif pending:
+                commit.changes = b"".join(pending)
+                if self._reads:
+                    commit.reads = commit.is_special = True
+                if self._awaits is not None:
+                    self._finish("unknown")
+                self._committer.commit(commit)
+            else:
                 self._finish("unknown")
-                if pending:
-                    commit.changes, commit.reads = b"".join(pending), self._reads
-                    self._committer.commit(commit)
-                else:
-                    commit.tell()
-            elif busy is not None and not busy.done():
-                busy.add_done_callback(lambda _: self._in_thread(commit, native, pending))
-            elif self._reads or not self._logged(commit, native, pending, 0):
-                self._in_thread(commit, native, pending)
+                told_in_loop([commit])
         except BaseException as error:
             refused = _is_refusal(error)
             if not commit.queued and (pending is not None or not refused):
-                self._finish("unknown" if outcome.logged else "rolled back")
+                self._finish("unknown" if commit.is_logged else "rolled back")
             if refused or not isinstance(error, AurologError):
                 raise
-            commit.error = error
-            commit.tell()
+            commit.refuse(error)
+            told_in_loop([commit])
         return commit.future
 
-    def _logged(
-        self, commit: Commit, native: _core.NativeTransaction, pending: list[bytes], wait_ms: int
-    ) -> bool:
-        """Logs a commit of the native transaction and has the loop told; False when too much is in
-        flight."""
-        if pending:
-            native.apply(b"".join(pending))
-            pending.clear()
-        if not native.log(commit.note, commit.time_ns, commit.outcome, wait_ms):
-            return False
-        self._finish("unknown")
-        self._committer.tell_when_durable(commit)
-        return True
-
-    def _in_thread(
+    def _commit_native(
         self, commit: Commit, native: _core.NativeTransaction, pending: list[bytes]
     ) -> None:
-        """The same, where it may take long."""
+        """In the loop where that is quick, else in a thread."""
+        awaits = self._awaits
+        commit.outcome = _core.new_outcome()
 
-        def log() -> None:
+        def log(wait_ms: int) -> bool:
+            """False when too much is in flight."""
+            if pending:
+                native.apply(b"".join(pending))
+                pending.clear()
+            if not native.log(commit.note, commit.time_ns, commit.outcome, wait_ms):
+                return False
+            self._finish("unknown")
+            self._committer.tell_when_durable(commit)
+            return True
+
+        def log_in_thread() -> None:
             try:
-                while not self._logged(commit, native, pending, _core.WAIT_MS):
+                while not log(_core.WAIT_MS):
                     pass
             except BaseException as error:  # noqa: BLE001 - raised where the commit is awaited
-                self._finish("unknown" if commit.outcome.logged else "rolled back")
-                commit.error = error
-                self._committer.tell(commit)
+                self._finish("unknown" if commit.is_logged else "rolled back")
+                commit.refuse(error)
+                tell([commit])
 
-        in_thread(log)
-
-    def _conclude(self, commit: Commit) -> None:
-        """It is known how the commit went."""
-        if commit.error is None:
-            self._state = "committed"
-        elif not commit.outcome.logged:
-            self._state = "rolled back"
+        if awaits is not None and awaits.busy is not None and not awaits.busy.done():
+            awaits.busy.add_done_callback(lambda _: in_thread(log_in_thread))
+        elif self._reads or not log(0):
+            in_thread(log_in_thread)
 
     def _finish(self, state: str) -> None:
-        turn, held = self._turn, self._native is not None
+        held, awaits = self._native is not None, self._awaits
         super()._finish(state)
-        if turn is not None:
-            turn.give(None, self._over())
+        if awaits is not None and awaits.turn is not None:
+            awaits.turn.give(None, self._over())
         if held:
             self._committer.given_up()
 
@@ -840,22 +824,9 @@ class AsyncTransaction(_Changes):
         self._require()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._state != "open":  # ended by hand inside the block
-            return
-        if kind is None:
-            await self.commit()
-        else:
-            self.rollback()
-
 
 def _is_refusal(error: BaseException) -> bool:
-    """Whether a call was not made: the transaction goes on."""
+    """Whether a call was refused, and the transaction goes on."""
     return isinstance(error, TransactionError) and not isinstance(error, ConflictError)
 
 

@@ -203,6 +203,10 @@ class Volume(_core.Pages):
         """
         return View(self._store, self._lsn(when))
 
+    async def at_async(self, when: When) -> View:
+        """Like ``at``, for an event loop, which goes on meanwhile."""
+        return await in_thread(self.at, when)
+
     def _now(self) -> int:
         """Nanoseconds since the Unix epoch, by the volume's clock."""
         return checked_time(self._clock) if self._clock else time.time_ns()
@@ -231,10 +235,6 @@ class Volume(_core.Pages):
                 + (f", LSN {first} at {time_of(first_ns).isoformat()}" if first else "")
             )
         return lsn
-
-    async def at_async(self, when: When) -> View:
-        """Like ``at``, for an event loop, which goes on meanwhile."""
-        return await in_thread(self.at, when)
 
     def versions(self, page: SupportsIndex) -> list[Version]:
         """Every commit that changed the page, oldest first."""
@@ -328,10 +328,6 @@ class Volume(_core.Pages):
         What a writer itself shows is always the newest.
         """
         return self._store.refresh()
-
-    async def refresh_async(self) -> int:
-        """Like ``refresh``, for an event loop, which goes on meanwhile."""
-        return await in_thread(self.refresh)
 
     def follow(self, since: When | None = None, *, timeout: float | None = None) -> Follower:
         """An iterator over the commits after the moment ``since``, or after the visible LSN of now,
