@@ -23,6 +23,7 @@ class AurologEngine(Engine):
     ways: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "one": ("tx.write",),
         "threads": ("tx.write",),
+        "tasks": ("async with",),
         "many": ("packed tx.apply", "iterable tx.apply", "tx.write each"),
         "bulk": ("tx[page] = image", "packed tx.apply"),
         "read": ("db[page]", "read_into", "read_many", "read_many out=", "view_page"),

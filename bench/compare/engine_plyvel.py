@@ -19,6 +19,7 @@ class PlyvelEngine(Engine):
     ways: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "one": ("put",),
         "threads": ("put",),
+        "tasks": ("put, 16 threads",),
         "many": ("write_batch",),
         "bulk": ("write_batch",),
         "read": ("get",),

@@ -77,6 +77,7 @@ class Target:
 
 
 _WRITE = ("aurolog", "tx.write")
+_TASKS = ("aurolog", "async with")
 _FLOOR_ONE = ("floor", "write + fdatasync")
 _FLOOR_BULK = ("floor", "write 1 MiB pieces + fdatasync")
 _ROCKS_MANY = ("rocksdict", "WriteBatch")
@@ -98,6 +99,23 @@ TARGETS: Sequence[Target] = (
         form="{:,.0f}",
     ),
     Target("threads", "≥ 1.3 × plyvel", _WRITE, "commits_per_s", 1.3, theirs=("plyvel", "put")),
+    Target(
+        "tasks",
+        "≥ 0.8 × a group commit in Python",
+        _TASKS,
+        "commits_per_s",
+        0.8,
+        theirs=("floor", "group commit in Python"),
+    ),
+    Target(
+        "tasks",
+        "≥ 1.3 × plyvel's 16 threads",
+        _TASKS,
+        "commits_per_s",
+        1.3,
+        theirs=("plyvel", "put, 16 threads"),
+    ),
+    Target("tasks", "stall p99 ≤ 1 ms", _TASKS, "stall_p99_us", 1000, False, form="{:,.0f}"),
     Target(
         "many",
         "packed tx.apply ≥ 3 × rocksdict",

@@ -2,14 +2,19 @@
 
 The same writes and syncs as the work asks for, on the same disk, in C and with no engine. ctypes
 lets go of the interpreter lock around each call, and the clock is read in C.
+
+For commits that asyncio's tasks await the floor is in Python, as whoever writes a group commit for
+the purpose would do it: see `GroupCommit`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import subprocess
 import tempfile
+import threading
 from array import array
 from functools import cache
 from pathlib import Path
@@ -93,3 +98,60 @@ def copies(data: bytes, page_bytes: int, pages: array[int]) -> int:
     )
     _check(status, Path("memory"))
     return elapsed[0]
+
+
+class GroupCommit:
+    """Commits of a few bytes for one event loop: a thread writes what has gathered behind the rest,
+    into blocks written before, with one write and one fdatasync, and wakes the loop once."""
+
+    def __init__(self, path: Path, size_bytes: int) -> None:
+        prepare(path, size_bytes)
+        self._file = os.open(path, os.O_WRONLY)
+        self._size_bytes = size_bytes
+        self._loop = asyncio.get_running_loop()
+        self._gathered: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._idle = threading.Semaphore(0)
+        self._is_idle = True
+        self._end = False
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def commit(self, data: bytes) -> asyncio.Future[None]:
+        """Durable when the future is done."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._gathered.append((data, done))
+        if self._is_idle:
+            self._is_idle = False
+            self._idle.release()
+        return done
+
+    def _run(self) -> None:
+        at = 0
+        sync = getattr(os, "fdatasync", os.fsync)
+        while True:
+            if not self._gathered:
+                self._is_idle = True
+                if not self._gathered:
+                    self._idle.acquire()
+                if self._end:
+                    return
+                continue
+            taken, self._gathered = self._gathered, []
+            written = b"".join([data for data, _ in taken])
+            if at + len(written) > self._size_bytes:
+                at = 0
+            at += os.pwrite(self._file, written, at)
+            sync(self._file)
+            self._loop.call_soon_threadsafe(self._tell, taken)
+
+    @staticmethod
+    def _tell(taken: list[tuple[bytes, asyncio.Future[None]]]) -> None:
+        for _, done in taken:
+            done.set_result(None)
+
+    def close(self) -> None:
+        """After the last commit is done."""
+        self._end = True
+        self._idle.release()
+        self._thread.join()
+        os.close(self._file)

@@ -28,6 +28,7 @@ FORMAT = 1
 COLUMNS: Mapping[str, tuple[str, str]] = {
     "p50_us": ("p50 µs", "{:,.0f}"),
     "p99_us": ("p99 µs", "{:,.0f}"),
+    "stall_p99_us": ("stall p99 µs", "{:,.0f}"),
     "changes_per_s_with_preparing": ("with preparing", "{:,.0f}"),
     "syncs_per_commit": ("syncs/commit", "{:.4f}"),
     "disk_write_bytes_per_commit": ("bytes written/commit", "{:,.0f}"),

@@ -11,10 +11,12 @@ on an empty store, and at the end reads its last change back.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
 import random
+import selectors
 import signal
 import subprocess
 import sys
@@ -44,6 +46,7 @@ BULK_PAGES = 1_024
 PRELOAD_CHANGES = 16_384
 WARM_UP_COMMITS = 100
 THREADS = 16
+TASKS = 64
 THREAD_SECONDS = 2.0
 POOL_BYTES = 64 << 20
 """Random page data: more than the processor's caches hold."""
@@ -286,6 +289,86 @@ def _together(engine: Engine, todo: list[list[Change]], seconds: float) -> tuple
         done = list(pool.map(work, todo))
     elapsed = max(end for _, end, _ in done) - min(start for start, _, _ in done)
     return [t for _, _, taken in done for t in taken], elapsed
+
+
+# -- event loops ----------------------------------------------------------------------------------
+
+
+class TimedSelector(selectors.DefaultSelector):
+    """Notes how long the loop was away each time: what else is ready has to wait as long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away_ns = array("Q")
+        self._since = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self._since:
+            self.away_ns.append(perf_counter_ns() - self._since)
+        found = super().select(timeout)
+        self._since = perf_counter_ns()
+        return found
+
+
+def tasks(job: Job) -> Figures:
+    """One 100 B change per durable commit, from 64 tasks of one event loop; or from 16 threads, of
+    engines that have nothing to be awaited."""
+    if job.engine not in (FLOOR, "aurolog"):
+        return threads(job)
+    selector = TimedSelector()
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        figures: Figures = runner.run(_tasks(job, selector))
+    return figures
+
+
+async def _tasks(job: Job, selector: TimedSelector) -> Figures:
+    rng = random.Random(job.seed)
+    pages, each = job.amount(PAGES, 64), job.amount(6_000, 25)
+    # More than can be used up, as above.
+    todo = [changes(rng, each, pages) for _ in range(TASKS)]
+    engine: Engine | None = None
+    if job.engine == FLOOR:
+        group = floor.GroupCommit(job.directory / "floor", TASKS * each * CHANGE_BYTES)
+        close = group.close
+
+        async def commit(change: Change) -> None:
+            await group.commit(change[2])
+    else:
+        engine = job.open()
+        close = engine.close
+        preload(engine, adapter(job.engine).ways["many"][0], rng, pages)
+        warm_up(engine, rng, pages)
+        transaction: Callable[[], Any] = engine.db.transaction  # type: ignore[attr-defined]
+
+        async def commit(change: Change) -> None:
+            async with transaction() as tx:
+                tx.write(*change)
+
+    settle(job.directory)
+    meter = Meter(job.directory, engine)
+    taken: list[int] = []
+
+    async def work(mine: list[Change], end: int) -> None:
+        at = perf_counter_ns()
+        for change in mine:
+            await commit(change)
+            now = perf_counter_ns()
+            taken.append(now - at)
+            at = now
+            if now >= end:
+                break
+
+    seconds = THREAD_SECONDS * min(1.0, 10 * job.size)
+    await asyncio.sleep(0)
+    del selector.away_ns[:]  # what came before was not in the way of anybody
+    start = perf_counter_ns()
+    await asyncio.gather(*[work(mine, start + int(seconds * 1e9)) for mine in todo])
+    elapsed = perf_counter_ns() - start
+    figures = {"commits_per_s": len(taken) * 1e9 / elapsed, **latencies(taken)}
+    figures["stall_p99_us"] = percentile(sorted(selector.away_ns), 0.99) / 1e3
+    figures |= meter.per("commit", len(taken))
+    close()
+    return figures
 
 
 # -- many changes per commit ----------------------------------------------------------------------
@@ -558,6 +641,20 @@ WORKLOADS: Mapping[str, Workload] = {
             reference="plyvel",
             each={"run": threads},
             ways={FLOOR: ("16 changes per fdatasync",)},
+        ),
+        row(
+            name="tasks",
+            title="One 100 B change per durable commit, 64 tasks of an event loop",
+            what="asyncio, for two seconds. The floor is a group commit written for the purpose, in"
+            " Python: a thread writes the 100 bytes of all tasks that have asked meanwhile with one"
+            " write into blocks written before, calls fdatasync and wakes the loop once; no"
+            " checksums, pages or order. plyvel, which cannot be awaited, has its 16 threads. A"
+            " stall is how long the loop is away from its selector.",
+            figure="commits_per_s",
+            unit="commits/s",
+            reference=FLOOR,
+            each={"run": tasks},
+            ways={FLOOR: ("group commit in Python",)},
         ),
         row(
             name="many",
