@@ -102,7 +102,7 @@ def test_a_kind_of_call_before_which_the_power_is_never_cut_is_a_failure(crash: 
     done = campaign(crash, "--programs", "1", "--size", "1", "--least", "1")
     assert done.returncode == 1
     assert figure(done.stdout, "violations") == 0
-    assert "no power cut: transaction / sync / segment" in done.stdout.splitlines()
+    assert "no power cut: bulk / unlink / segment" in done.stdout.splitlines()
     assert re.search(r"no power cut before \d+ kinds of call", done.stderr)
 
 

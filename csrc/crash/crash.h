@@ -268,6 +268,9 @@ void aul_crash_line_fails(aul_crash_run *run);
 void aul_crash_hold(aul_crash_run *run);
 void aul_crash_check_held(aul_crash_run *run);
 void aul_crash_let_go(aul_crash_run *run);
+/* The pages that the batch changed which the cursor gave last. */
+bool aul_crash_check_changed(aul_crash_run *run, aul_cursor *cursor, const aul_model_state *state,
+                             bool may_fail);
 
 /* crash_follow.c. The first opens it. */
 void aul_crash_follow(aul_crash_run *run);

@@ -1,27 +1,54 @@
 /* crash_follow.c: a follower: a read-only open of another process beside the writer, kept open
  * while that goes on, ends, and is followed by another one. See crash.h.
  *
- * It stays where it is until it is refreshed. Then it shows what is durable, no less than
- * before, and exactly what the model was at some commit: pages, runs and names. */
+ * It stays where it is until it is refreshed. Then it shows what is durable, no less than before,
+ * and exactly what the model was at some commit: pages, runs and names. */
 #include "crash.h"
 
-#define RUNS 20 /* of 100 refreshes */
+/* Of 100 refreshes: */
+#define RUNS 20
+#define COMMITS 30
 
 void aul_crash_drop_follower(aul_crash_run *run) {
     aul_free(run->life.follower);
     run->life.follower = NULL;
 }
 
-/* What a follower shows has to be a state of the model. It stays: nothing of it is ever cut. */
-static void look(aul_crash_run *run) {
+/* The commits that it has come over, in their order, with the pages that they changed. */
+static void check_commits(aul_crash_run *run, const aul_model *seen, u64 before) {
+    const aul_model_state *state = aul_model_at(seen, before);
+    aul_cursor *cursor = NULL;
+    aul_batch_info batch;
+    aul_error error = {0};
+    int status = aul_cursor_follow(run->life.follower, before, &cursor, &error);
+    while (!status && !(status = aul_cursor_batch(cursor, &batch, &error))) {
+        if (state == aul_model_top(seen) || batch.lsn != (++state)->lsn ||
+            batch.time_ns != state->time_ns || batch.end_pages != state->end_pages)
+            aul_crash_wrong(run, "a follower comes to LSN %llu", (unsigned long long)batch.lsn);
+        else
+            aul_crash_check_changed(run, cursor, state, false);
+        if (run->failed) break;
+    }
+    aul_cursor_close(cursor);
+    if (!run->failed && (status != AUL_END || state != aul_model_top(seen)))
+        aul_crash_wrong(run, "a follower comes to LSN %llu of %llu: %d %s",
+                        (unsigned long long)state->lsn,
+                        (unsigned long long)aul_model_top(seen)->lsn, status, error.text);
+}
+
+/* What a follower shows has to be a state of the model. It stays: nothing of it is ever cut.
+ * `before` is what it has shown before. */
+static void look(aul_crash_run *run, u64 before) {
     aul_model *model = &run->life.model, seen;
     aul_store *follower = run->life.follower;
     u64 shown = aul_visible_lsn(follower);
     aul_model_copy(model, &seen);
     if (aul_crash_see(run, follower, &seen) &&
-        aul_crash_check_view(run, follower, NULL, aul_model_top(&seen), false) &&
-        aul_random_chance(&run->random, RUNS))
-        aul_crash_check_runs(run, follower, &seen, shown, false);
+        aul_crash_check_view(run, follower, NULL, aul_model_top(&seen), false)) {
+        if (aul_random_chance(&run->random, RUNS))
+            aul_crash_check_runs(run, follower, &seen, shown, false);
+        if (aul_random_chance(&run->random, COMMITS)) check_commits(run, &seen, before);
+    }
     run->life.followed = *aul_model_top(&seen);
     model->required = aul_max(model->required, seen.kept);
     model->visible = aul_max(model->visible, seen.kept);
@@ -39,7 +66,7 @@ void aul_crash_follow(aul_crash_run *run) {
         return;
     }
     atomic_fetch_add(&run->counts->followers, 1);
-    look(run);
+    look(run, aul_visible_lsn(run->life.follower));
 }
 
 void aul_crash_check_follower(aul_crash_run *run) {
@@ -75,7 +102,7 @@ void aul_crash_refresh(aul_crash_run *run, bool between) {
         aul_crash_wrong(run, "a follower stays at LSN %llu, %llu is durable",
                         (unsigned long long)after, (unsigned long long)aul_durable_lsn(writer));
     else if (aul_crash_check_view(run, follower, view, &state, false))
-        look(run);
+        look(run, before);
     aul_view_close(view);
     run->life.in_boundary = in_boundary;
 }

@@ -5,6 +5,8 @@
  * any more. A pinned page never changes. A cursor goes through commits that are visible. */
 #include "crash.h"
 
+#define PAGES 50 /* of 100 commits that a cursor shows */
+
 void aul_crash_let_go(aul_crash_run *run) {
     aul_crash_held *held = &run->held;
     if (held->pin && memcmp(held->pinned, held->state.pages[held->page], AUL_MODEL_PAGE_SIZE) != 0)
@@ -42,6 +44,25 @@ void aul_crash_hold(aul_crash_run *run) {
     atomic_fetch_add_explicit(&run->counts->held, 1, memory_order_relaxed);
 }
 
+bool aul_crash_check_changed(aul_crash_run *run, aul_cursor *cursor, const aul_model_state *state,
+                             bool may_fail) {
+    u64 pages[AUL_MODEL_PAGES];
+    size_t count = 0;
+    u32 changed = 0;
+    aul_error error = {0};
+    int status = aul_cursor_pages(cursor, pages, AUL_MODEL_PAGES, &count, &error);
+    if (aul_crash_is_told(run, status, &error, may_fail)) return true;
+    bool sorted = count <= AUL_MODEL_PAGES;
+    for (size_t i = 0; i < count && sorted; i++) {
+        sorted = pages[i] < AUL_MODEL_PAGES && (i == 0 || pages[i] > pages[i - 1]);
+        changed |= 1u << pages[i] % 32;
+    }
+    if (!status && sorted && changed == state->touched) return true;
+    return aul_crash_wrong(run, "LSN %llu has changed the pages %x, told are %x: %d %s",
+                           (unsigned long long)state->lsn, state->touched, changed, status,
+                           error.text);
+}
+
 /* The next commit that the cursor shows. */
 static void step_cursor(aul_crash_run *run) {
     aul_crash_held *held = &run->held;
@@ -61,6 +82,8 @@ static void step_cursor(aul_crash_run *run) {
         aul_crash_wrong(run, "a cursor behind LSN %llu shows LSN %llu, which is %s",
                         (unsigned long long)held->cursor_lsn, (unsigned long long)batch.lsn,
                         known ? "out of order" : "not what was committed");
+    else if (aul_random_chance(&run->random, PAGES))
+        aul_crash_check_changed(run, held->cursor, state, aul_crash_may_fail(run));
     held->cursor_lsn = batch.lsn + 1;
 }
 

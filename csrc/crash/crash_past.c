@@ -1,11 +1,10 @@
-/* crash_past.c: the runs and the restore points of a volume: what of them the engine has
- * logged, and what it shows. See crash.h.
+/* crash_past.c: the runs and the restore points of a volume: what of them the engine has logged,
+ * and what it shows. See crash.h.
  *
- * A commit joins the model before it is logged, for a transaction has the writer's place and
- * knows its LSNs. A rewind or a name is one call, of any thread, and takes the place somewhere
- * in it: the engine notes it first, and then logs it. What it has noted is taken from there.
- * Whether that was what the caller had asked for, is looked at when the call comes back
- * (crash_rewind.c). */
+ * A commit joins the model before it is logged, for a transaction has the writer's place and knows
+ * its LSNs. A rewind or a name is one call, of any thread, and takes the place somewhere in it: the
+ * engine notes it first, and then logs it. What it has noted is taken from there. Whether that was
+ * what the caller had asked for, is looked at when the call comes back (crash_rewind.c). */
 #include "crash.h"
 
 #define RUNS_MAX 512u

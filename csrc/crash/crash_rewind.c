@@ -1,9 +1,8 @@
-/* crash_rewind.c: rewinds and restore points, and whether what came of them is what was asked
- * for. See crash.h.
+/* crash_rewind.c: rewinds and restore points, and whether what came of them is what was asked for.
+ * See crash.h.
  *
- * They go to any commit that there is: on the path or left behind, forth and back, of this
- * session or an older one. A transaction that is in flight meanwhile is over, and nothing of it
- * is there. */
+ * They go to any commit that there is: on the path or left behind, forth and back, of this session
+ * or an older one. What a rewind comes between is over, and nothing of it is there. */
 #include "crash.h"
 
 static const u8 note[40] = "why, in more bytes than a reason has";
