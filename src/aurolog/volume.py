@@ -329,6 +329,10 @@ class Volume(_core.Pages):
         """
         return self._store.refresh()
 
+    async def refresh_async(self) -> int:
+        """Like ``refresh``, for an event loop, which goes on meanwhile."""
+        return await in_thread(self.refresh)
+
     def follow(self, since: When | None = None, *, timeout: float | None = None) -> Follower:
         """An iterator over the commits after the moment ``since``, or after the visible LSN of now,
         that waits for those to come; ``async for`` takes it, too.
