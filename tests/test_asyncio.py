@@ -857,6 +857,32 @@ def test_who_is_cancelled_in_line_gives_up_its_turn_and_nothing_else(db: aurolog
     assert db[0][:8] == b"kept too"
 
 
+def test_who_is_cancelled_just_when_the_place_has_come_gives_it_back(
+    db: aurolog.Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main(free: threading.Event) -> None:
+        tx = await begin(db, 0, b"kept")
+        reading = asyncio.ensure_future(tx.read(0))
+        take_turn = AsyncTransaction._take_turn
+
+        def take_and_cancel(self: AsyncTransaction, *arguments: Any) -> None:
+            take_turn(self, *arguments)
+            reading.cancel()
+
+        monkeypatch.setattr(AsyncTransaction, "_take_turn", take_and_cancel)
+        await stands_in_line(db)
+        free.set()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert tx.outcome == "open"
+        await asyncio.to_thread(assert_usable, db)
+        await tx.commit()
+
+    with place_taken(db) as free:
+        run(main(free))
+    assert db[0][:4] == b"kept"
+
+
 def test_one_of_two_that_wait_with_a_transaction_is_cancelled_alone(db: aurolog.Volume) -> None:
     async def main(free: threading.Event) -> None:
         tx = await db.transaction()

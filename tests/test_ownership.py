@@ -260,16 +260,21 @@ def test_a_generator_with_a_transaction_lives_in_whatever_thread_asks_it(
 def test_what_threads_write_into_one_transaction_is_all_there(db: aurolog.Volume) -> None:
     """One at a time is the rule; who breaks it loses nothing that was taken."""
     tx = db.transaction()
+    ended: list[int] = []
 
     def write(mine: int) -> None:
-        for number in range(6000):
+        while mine == 4 and len(ended) < 4:  # has what is there by then handed over
+            with contextlib.suppress(aurolog.TransactionError):
+                assert tx[200] == bytes(4096)
+        for number in range(6000 if mine < 4 else 0):
             done = False
             while not done:  # or another hands 64 KiB over just then
                 with contextlib.suppress(aurolog.TransactionError):
                     tx.write(mine * 16 + number // 500, number % 500 * 8, b"%08d" % number)
                     done = True
+        ended.append(mine)
 
-    assert together(4, write) == []
+    assert together(5, write) == []
     tx.commit()
     for mine in range(4):
         for number in range(6000):
@@ -301,6 +306,22 @@ def test_a_write_beside_the_commit_is_in_it_or_refused(db: aurolog.Volume) -> No
 
     for turn in range(1, 200):
         once(turn)
+
+
+def test_a_write_that_another_thread_s_commit_has_overtaken_is_told(db: aurolog.Volume) -> None:
+    """Between looking at the transaction and adding to it."""
+    for data in (b"late", bytearray(b"late")):
+        tx = db.transaction()
+
+        class Overtaken(list[bytes]):
+            def append(self, change: bytes, tx: aurolog.Transaction = tx) -> None:
+                tx.rollback()
+                super().append(change)
+
+        tx._pending = Overtaken()
+        with pytest.raises(aurolog.TransactionError, match="nobody knows"):
+            tx.write(0, 0, data)
+    assert len(db) == 0
 
 
 @pytest.mark.threads
