@@ -256,6 +256,16 @@ void aul_crash_commit(aul_crash_run *run, size_t bytes, u32 durability, u32 equa
     aul_tx_free(tx);
 }
 
+/* With a call of its own, or as a change among others. */
+static int put_image(aul_crash_run *run, aul_tx *tx, u64 page, const u8 *image, aul_error *error) {
+    u8 change[AUL_CHANGE_HEADER + AUL_MODEL_PAGE_SIZE] = {AUL_PUT};
+    if (aul_random_chance(&run->random, 50)) return aul_tx_put(tx, page, image, error);
+    put16(change + 4, AUL_MODEL_PAGE_SIZE);
+    put64(change + 8, page);
+    memcpy(change + AUL_CHANGE_HEADER, image, AUL_MODEL_PAGE_SIZE);
+    return aul_tx_apply(tx, change, sizeof change, error);
+}
+
 /* Puts a whole page as the engine does: as the difference from what is there. */
 static int put_page(aul_crash_run *run, aul_tx *tx, aul_crash_made *made, u64 *records,
                     aul_error *error) {
@@ -272,7 +282,7 @@ static int put_page(aul_crash_run *run, aul_tx *tx, aul_crash_made *made, u64 *r
     if (count == 0 && beyond)
         changes[count++] =
             (aul_change){.kind = AUL_FILL, .page = page, .length = AUL_MODEL_PAGE_SIZE};
-    int status = aul_tx_put(tx, page, image, error);
+    int status = put_image(run, tx, page, image, error);
     if (!status) state = aul_crash_state_of(run, made);
     for (size_t i = 0; i < count && !status; i++) aul_model_change(state, &changes[i]);
     if (!status) *records += count;
