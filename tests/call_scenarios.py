@@ -31,6 +31,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -80,6 +81,10 @@ class Commit:
     lsn: int
     state: support.State
     sure: bool  # acknowledged; otherwise it is there or not, but never in part
+    kind: str = "pages"  # or "rewind", "name", "delete"
+    parent: int = 0  # what it goes on from
+    name: str = ""
+    named: int = 0
 
 
 @dataclass
@@ -96,12 +101,28 @@ class History:
         """The last commit at or below the LSN."""
         return [commit for commit in self.commits if commit.lsn <= lsn][-1]
 
-    def append(self, draft: support.Draft, lsn: int, sure: bool) -> Commit:
+    def path(self, lsn: int) -> list[Commit]:
+        """Those that lead to the LSN, oldest first."""
+        commit = self.at(lsn)
+        return [*self.path(commit.parent), commit] if commit.lsn else [commit]
+
+    def names(self, lsn: int) -> dict[str, int]:
+        """What the restore points name as of an LSN."""
+        there: dict[str, int] = {}
+        for commit in self.commits:
+            if commit.kind == "name" and commit.lsn <= lsn:
+                there[commit.name] = commit.named
+            elif commit.kind == "delete" and commit.lsn <= lsn:
+                del there[commit.name]
+        return there
+
+    def append(self, draft: support.Draft, lsn: int, sure: bool, **what: Any) -> Commit:
         """One more."""
         assert lsn > self.commits[-1].lsn, f"LSN {lsn} after {self.commits[-1].lsn}"
         assert lsn > max(self.lost, default=0), f"LSN {lsn} was assigned before and lost"
         state = support.State(lsn, draft.pages, draft.length, PAGE_SIZE)
-        self.commits.append(Commit(lsn, state, sure))
+        what = {"parent": self.commits[-1].lsn, **what}
+        self.commits.append(Commit(lsn, state, sure, **what))
         if sure:
             self.confirm(lsn)
         return self.commits[-1]
@@ -229,14 +250,15 @@ class Run:
         if db.read_only or history.commits[-1].sure:
             return True
         mark = self.attempt("reading", lambda: db[0][:8])
-        if mark is None:
+        logged = self.attempt("the log", lambda: {batch.lsn for batch in db.log(known + 1)})
+        if mark is None or logged is None:
             return False
-        there = [n for n, one in enumerate(history.commits) if one.state.page(0)[:8] == mark]
-        if not there or history.commits[there[0]].lsn < known:
+        there = [one for one in history.commits if one.lsn <= known or one.lsn in logged]
+        if there != history.commits[: len(there)] or there[-1].state.page(0)[:8] != mark:
             self.problem(f"page 0 has the mark {mark.hex()}, {known} was acknowledged")
             return False
-        history.lost |= {commit.lsn for commit in history.commits[there[0] + 1 :]}
-        del history.commits[there[0] + 1 :]
+        history.lost |= {commit.lsn for commit in history.commits[len(there) :]}
+        history.commits = there
         history.confirm(history.commits[-1].lsn)
         return True
 
@@ -304,6 +326,67 @@ class Run:
             else:
                 self.history.append(draft, tx.lsn, False)
 
+    def rewind(self, db: aurolog.Volume, lsn: int) -> bool:
+        """To a commit; whether it was acknowledged."""
+        target = self.history.at(lsn)
+        what = {"kind": "rewind", "parent": target.lsn}
+        lsn = self.control(
+            db, "a rewind", target, lambda: db.backtrack(lsn, note="back").lsn, **what
+        )
+        return lsn > 0
+
+    def name(self, db: aurolog.Volume, name: str, at: int | None = None) -> None:
+        """A restore point is made."""
+
+        def make() -> int:
+            db.restore_point(name, at=at)
+            return db.visible_lsn
+
+        newest = self.history.commits[-1]
+        named = db.visible_lsn if at is None else self.history.at(at).lsn  # a close's mark, too
+        self.control(db, "a name", newest, make, kind="name", name=name, named=named)
+
+    def delete(self, db: aurolog.Volume, name: str) -> None:
+        """And deleted, where it is there."""
+
+        def delete() -> int:
+            db.delete_restore_point(name)
+            return db.visible_lsn
+
+        newest = self.history.commits[-1]
+        if name in self.history.names(newest.lsn):
+            self.control(db, "a deletion", newest, delete, kind="delete", name=name)
+
+    def control(
+        self,
+        db: aurolog.Volume,
+        told: str,
+        target: Commit,
+        call: Callable[[], int | None],
+        **what: Any,
+    ) -> int:
+        """A control batch after which all is as after the target; its LSN where it was
+        acknowledged, or 0. A refusal leaves everything as it was.
+        """
+        before = self.failed_before(None)
+        draft = support.Draft(target.state)
+        try:
+            lsn = call()
+        except Exception as error:
+            self.judge(told, error)
+            self.failed_as_told = self.failed
+            if isinstance(error, aurolog.CommitOutcomeUnknown):
+                self.history.append(draft, error.lsn, False, **what)
+            self.past(db)
+            return 0
+        if lsn is None:  # nothing to do
+            assert target is self.history.commits[-1], f"{told}: nothing is logged"
+            return 0
+        self.acknowledged(f"{told} was", before)
+        self.history.append(draft, lsn, True, **what)
+        self.past(db)
+        return lsn
+
     def log_one(self, db: aurolog.Volume) -> int:
         """Logs one transaction that nobody waits for, and nobody writes to a file yet; its LSN, or
         0 where it was refused."""
@@ -364,6 +447,7 @@ class Run:
         self.attempt("versions", lambda: self.versions(db))
         self.attempt("pinning", lambda: self.pin(db))
         self.attempt("differences", lambda: self.differences(db))
+        self.past(db)
 
     def view(self, db: aurolog.Volume, lsn: int) -> None:
         """Of a past state."""
@@ -373,7 +457,7 @@ class Run:
         """The commits that changed page 0 are all that there are."""
         seen = db.visible_lsn
         lsns = [version.lsn for version in db.versions(0)]
-        wanted = [c.lsn for c in self.history.commits if 0 < c.lsn <= seen]
+        wanted = [c.lsn for c in self.history.path(seen)[1:] if c.kind == "pages"]
         assert lsns == wanted or db.visible_lsn != seen, f"versions {lsns}, not {wanted}"
 
     def pin(self, db: aurolog.Volume) -> None:
@@ -395,6 +479,48 @@ class Run:
             missing = {page for page in pages if then.page(page) != now.page(page)} - told
             assert not missing or db.visible_lsn != seen, f"nobody tells that {missing} differ"
 
+    def past(self, db: aurolog.Volume) -> None:
+        """Names and runs, what a moment means, and where a rewind would lead."""
+        self.attempt("restore points", lambda: self.names(db))
+        self.attempt("the history", lambda: self.runs(db))
+        self.attempt("a moment", lambda: self.moment(db))
+        self.attempt("a dry run", lambda: self.dry_run(db))
+
+    def names(self, db: aurolog.Volume) -> None:
+        """Those that there are as of what is visible."""
+        seen = db.visible_lsn
+        found = {name: point.lsn for name, point in db.restore_points.items()}
+        wanted = self.history.names(seen)
+        assert found == wanted or db.visible_lsn != seen, f"names {found}, not {wanted}"
+
+    def runs(self, db: aurolog.Volume) -> None:
+        """Those that rewinds began."""
+        seen = db.visible_lsn
+        found = [(run.lsn, run.parent_lsn) for run in db.history if run.kind == "rewind"]
+        commits = [c for c in self.history.commits if c.kind == "rewind" and c.lsn <= seen]
+        wanted = [(commit.lsn, commit.parent) for commit in commits]
+        assert found == wanted or db.visible_lsn != seen, f"runs {found}, not {wanted}"
+
+    def moment(self, db: aurolog.Volume) -> None:
+        """Now is what is visible now."""
+        seen = db.visible_lsn
+        if seen:
+            view = db.at(timedelta(0))
+            assert view.lsn == seen or db.visible_lsn != seen, f"LSN {view.lsn} is now"
+
+    def dry_run(self, db: aurolog.Volume) -> None:
+        """It tells where it would lead, and changes nothing."""
+        seen = db.visible_lsn
+        commits = [commit for commit in self.history.commits if commit.lsn <= seen]
+        for target in commits[:: max(1, len(commits) // 2)]:
+            then, now = target.state, commits[-1].state
+            told = db.backtrack(target.lsn, dry_run=True)
+            pages = {*then.pages, *now.pages}
+            least = sum(then.page(page) != now.page(page) for page in pages)
+            right = (told.lsn, told.from_lsn, told.to_lsn) == (None, seen, target.lsn)
+            right = right and told.pages is not None and told.pages >= least
+            assert right or db.visible_lsn != seen, f"{told} of a rewind to {target.lsn}"
+
     def look(self, db: aurolog.Volume) -> None:
         """At the log, and all bytes of it."""
         self.attempt("the log", lambda: self.log(db))
@@ -404,7 +530,12 @@ class Run:
     def log(self, db: aurolog.Volume) -> None:
         """Its commits are the model's, all of them up to what is visible."""
         seen = db.visible_lsn
-        lsns = [batch.lsn for batch in db.log() if batch.kind == "pages"]
+        sessions = ("clean-close", "branch-point")
+        lsns = [
+            batch.lsn
+            for batch in db.log()
+            if batch.records[0].kind not in sessions or batch.note == "back"
+        ]
         wanted = [c.lsn for c in self.history.commits if 0 < c.lsn <= seen]
         assert lsns == wanted or db.visible_lsn != seen, f"the log has {lsns}, not {wanted}"
 
@@ -457,6 +588,7 @@ class Run:
             if clean is not None and not db.recovery.clean:
                 self.problem("unclean after a clean close")
             self.check(db)
+            self.past(db)
             for commit in self.history.commits[1:][-VIEWS_MAX:]:
                 self.check(db.at(commit.lsn), commit.lsn)
             for lsn in sorted(self.history.lost)[:3]:
@@ -542,6 +674,24 @@ def killed(run: Run) -> None:
     assert run.commit(db, run.images(80))
     for n in range(20):
         assert run.commit(db, run.images(n % 7), durability="os")
+    leave(run, db)
+
+
+def rewound(run: Run) -> None:
+    """What a killed process leaves that had gone back and forth, and named where it was."""
+    db = some_history(run)
+    lsns = [commit.lsn for commit in run.history.commits]
+    run.name(db, "kept")
+    run.name(db, "deleted", at=lsns[3])
+    assert run.rewind(db, lsns[9])
+    left = run.history.commits[-1].parent
+    assert run.commit(db, run.images(30))
+    run.keep(db)
+    assert run.rewind(db, lsns[-1])
+    run.delete(db, "deleted")
+    assert run.commit(db, durability="os")
+    assert run.rewind(db, left)
+    run.name(db, "last")
     leave(run, db)
 
 
@@ -856,6 +1006,66 @@ def commits(run: Run) -> None:
     run.keep(db, seconds=1)
     run.keep(db, seconds=1)
     run.commit(db, put=True)
+    run.close(db)
+
+
+@program(new)
+def rewinds(run: Run) -> None:
+    """Forth and back, over many segments and the keeper's work, with names for where it was."""
+    db = run.open()
+    if db is None:
+        return
+    run.past(db)
+    for n in range(4):
+        run.commit(db, run.images(n * 5), durability="os" if n % 2 else None)
+        run.name(db, f"at {n}")
+    commits = run.history.commits
+    for n in range(3):
+        run.rewind(db, commits[len(commits) // 2].lsn)
+        run.commit(db, run.images(20), put=n == 1)
+        run.rewind(db, commits[-2:][0].lsn)
+        run.keep(db)
+        run.delete(db, f"at {n}")
+        run.name(db, f"half {n}", at=commits[len(commits) // 2].lsn)
+        run.commit(db, durability="os")
+    run.rewind(db, 0)
+    run.commit(db)
+    run.read(db)
+    run.look(db)
+    run.close(db)
+
+
+@program(closed)
+def rewind_first(run: Run) -> None:
+    """A session that begins with a rewind, and one that begins with a name."""
+    for turn in range(2):
+        db = run.open()
+        if db is None:
+            return
+        run.past(db)
+        if turn == 0:
+            run.rewind(db, run.history.commits[5].lsn)  # of what was there before any fault
+        else:
+            run.name(db, "first")
+        run.commit(db)
+        run.close(db)
+
+
+@program(rewound)
+def recover_rewound(run: Run) -> None:
+    """Opening what had been rewound; and it goes on being."""
+    reader = run.open(read_only=True)
+    if reader is not None:
+        run.past(reader)
+        run.close(reader)
+    db = run.open()
+    if db is None:
+        return
+    run.past(db)
+    run.rewind(db, run.history.commits[4].lsn)
+    run.name(db, "again")
+    run.commit(db)
+    run.read(db)
     run.close(db)
 
 
