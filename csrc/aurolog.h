@@ -317,6 +317,9 @@ int aul_restore_point_make(aul_store *store, const char *name, size_t bytes, uin
 int aul_restore_point_delete(aul_store *store, const char *name, size_t bytes,
                              const aul_commit_options *options, uint32_t wait_ms,
                              aul_outcome *outcome, aul_error *error);
+/* The one of that name as of the visible LSN; AUL_NAME when there is none. */
+int aul_restore_point_find(aul_store *store, const char *name, size_t bytes,
+                           aul_restore_point_info *out, aul_error *error);
 /* Those that there are as of the visible LSN, in the order in which they were made. */
 int aul_restore_points(aul_store *store, aul_restore_point_info *out, size_t capacity,
                        size_t *count, aul_error *error);

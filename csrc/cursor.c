@@ -137,15 +137,8 @@ int aul_cursor_open(aul_store *store, uint64_t first, uint64_t last, aul_cursor 
 int aul_cursor_follow(aul_store *store, uint64_t after, aul_cursor **out, aul_error *error) {
     int status = aul_store_enter(store, error);
     if (status) return status;
-    u64 visible = atomic_load(&store->log.visible);
-    if (after <= visible) {
-        status = open_cursor(store, after + 1, 0, true, out, error);
-    } else {
-        status = aul_fail(error, AUL_LSN, "LSN %llu is above the visible LSN %llu",
-                          (unsigned long long)after, (unsigned long long)visible);
-        if (error) error->lsn = after;
-        if (error) error->limit = visible;
-    }
+    status = aul_check_lsn(store, after, error);
+    if (!status) status = open_cursor(store, after + 1, 0, true, out, error);
     aul_store_leave(store);
     return status;
 }

@@ -489,7 +489,9 @@ static int watch(aul_store *store, const wait *w, aul_error *error) {
 
 static int wait_for(aul_store *store, const wait *w, aul_error *error) {
     aul_follow *follow = &store->follow;
-    int status = AUL_OK;
+    /* The first look is there whatever the time, so that no time is only a look. */
+    int status = store->read_only ? refresh(store, w->deadline, error) : AUL_OK;
+    if (status == AUL_BUSY) status = AUL_OK;
     pthread_mutex_lock(&store->log.lock);
     while (goes_on(store, w) && !status) {
         if (!store->read_only || follow->watching) {

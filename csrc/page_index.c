@@ -55,6 +55,7 @@ void aul_page_index_seal(aul_page_index *index, aul_segment *segment, const aul_
     aul_part *part = segment->part;
     u8 *image = segment->image;
     segment->summary = *summary;
+    atomic_store(&segment->last_lsn, summary->last_lsn); /* a follower may not have read so far */
     segment->part = NULL;
     segment->image = NULL;
     atomic_store(&segment->sealed, true);

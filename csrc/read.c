@@ -139,8 +139,10 @@ static int check_page(aul_store *store, u64 page, aul_error *error) {
 /* A plain read of a page that is in the cache as it is now needs no path: its run says enough. */
 static bool read_cached(aul_store *store, const aul_view *view, u64 page, u8 *out) {
     u64 run = atomic_load_explicit(&store->past.shown_run, memory_order_acquire);
-    return !view && aul_page_cache_get_in_run(store->cache, page, run,
-                                              atomic_load(&store->log.visible), out);
+    u64 visible = atomic_load(&store->log.visible);
+    /* A run above is one that a failed disk took back. */
+    return !view && run <= visible &&
+           aul_page_cache_get_in_run(store->cache, page, run, visible, out);
 }
 
 int aul_read(aul_store *store, const aul_view *view, uint64_t page, uint8_t *out,

@@ -137,7 +137,7 @@ int aul_restore_point_make(aul_store *store, const char *name, size_t bytes, uin
     if (status) return status;
     status = claim(store, name, bytes, options, wait_ms, error);
     if (!status) {
-        aul_commit_info named;
+        aul_commit_info named = {0, 0, 0};
         aul_restore_point point = {.bytes = (u32)bytes, .made_lsn = store->log.next_lsn};
         memcpy(point.name, name, bytes);
         status = find_named(store, lsn, &named, error);
@@ -169,6 +169,22 @@ int aul_restore_point_delete(aul_store *store, const char *name, size_t bytes,
             status =
                 aul_wait_for(store, outcome->lsn, options->durability, wait_ms, outcome, error);
     }
+    aul_store_leave(store);
+    return status;
+}
+
+int aul_restore_point_find(aul_store *store, const char *name, size_t bytes,
+                           aul_restore_point_info *out, aul_error *error) {
+    int status = aul_store_enter(store, error);
+    if (status) return status;
+    u64 visible = atomic_load(&store->log.visible);
+    pthread_mutex_lock(&store->past.lock);
+    const aul_restore_point *found = aul_names_find(&store->manifest.names, name, bytes, visible);
+    if (found) tell(found, out);
+    pthread_mutex_unlock(&store->past.lock);
+    if (!found)
+        status = aul_fail(error, AUL_NAME, "there is no restore point %.*s: see which there are",
+                          (int)aul_min(bytes, AUL_NAME_MAX), name);
     aul_store_leave(store);
     return status;
 }

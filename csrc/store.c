@@ -77,7 +77,9 @@ static int sync_directory(aul_store *store, const char *path, aul_error *error) 
 int aul_store_write_manifest(aul_store *store, u32 flags, aul_error *error) {
     char path[AUL_PATH_BYTES];
     aul_segment_list *list = aul_page_index_list(&store->index);
+    pthread_mutex_lock(&store->past.lock);
     aul_manifest now = store->manifest;
+    pthread_mutex_unlock(&store->past.lock);
     /* First the list, then what is durable: a segment that it calls sealed was durable, and so are
      * its branch points and names, which nobody reads there again. */
     now.durable_lsn = atomic_load(&store->log.durable);

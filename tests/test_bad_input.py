@@ -57,7 +57,7 @@ VOLUME: dict[str, Callable[[Any], Any]] = {
     "versions: negative": lambda db: db.versions(-1),
     "versions: outside": lambda db: db.versions(PAGES_MAX),
     "log: negative": lambda db: list(db.log(-1)),
-    "log: text": lambda db: list(db.log("1")),
+    "log: a name that is not there": lambda db: db.log("no such"),
     "transaction: durability": lambda db: db.transaction(durability="never"),
     "transaction: durability of another type": lambda db: db.transaction(durability=1),
     "transaction: note too long": lambda db: db.transaction(note="x" * 256),

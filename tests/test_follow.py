@@ -828,3 +828,41 @@ def test_many_followers_in_one_loop(path: Path) -> None:
                 assert found == list(range(1, 101))
 
     asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_a_differing_page_of_a_passed_session_is_told(path: Path) -> None:
+    """A follower takes over as sealed what it has not read."""
+    with aurolog.open(path) as db:
+        with db.transaction() as tx:
+            tx.write(1, 0, b"a")
+        base = db.durable_lsn
+        reader = aurolog.open(path, read_only=True)
+        with db.transaction() as tx:
+            tx.write(2, 0, b"b")
+    with reader, aurolog.open(path) as db:
+        with db.transaction() as tx:
+            tx.write(3, 0, b"c")
+        reader.refresh()
+        assert list(reader.diff(base)) == list(db.diff(base)) == [2, 3]
+        dry = reader.backtrack(base, dry_run=True)
+        assert dry == db.backtrack(base, dry_run=True)
+        assert dry.pages == 2
+
+
+def test_no_time_is_a_look(path: Path) -> None:
+    with aurolog.open(path) as db, aurolog.open(path, read_only=True) as reader:
+        with db.transaction() as tx:
+            tx.write(1, 0, b"a")
+        assert [commit.lsn for commit in reader.follow(timeout=0)] == [tx.lsn]
+
+
+def test_what_recovery_cut_is_nowhere_to_begin(path: Path) -> None:
+    with Child("write_program", path, 1, "os") as child:
+        while child.line().split()[:2] != ["a", "5"]:
+            pass
+    with aurolog.open(path) as db:
+        cut = db.history[-1]
+        assert cut.parent_lsn is not None
+        with pytest.raises(aurolog.LsnError, match="recovery cut"):
+            db.follow(cut.parent_lsn + 1)
+        assert db.follow(cut.parent_lsn, timeout=0).__next__().kind == "cut"

@@ -777,3 +777,31 @@ def test_a_pinned_page_is_pinned_for_another_run_too(path: Path) -> None:
             )
             with pytest.raises(aurolog.CacheFullError):
                 db.view_page(100)
+
+
+@pytest.mark.parametrize("lsn", [-1, 1 << 64, "9" * 23, 2**64 - 1])
+def test_an_lsn_that_none_can_be_is_refused_everywhere(db: aurolog.Volume, lsn: Any) -> None:
+    with db.transaction() as tx:
+        tx.write(0, 0, b"one")
+    calls: list[Any] = [
+        db.at,
+        db.backtrack,
+        lambda when: db.backtrack(when, dry_run=True),
+        lambda when: db.restore_point("name", at=when),
+        db.diff,
+        db.follow,
+    ]
+    for call in calls:
+        with pytest.raises(aurolog.InputError, match="LSN"):
+            call(lsn)
+    assert not db.restore_points
+
+
+def test_the_log_takes_moments(db: aurolog.Volume) -> None:
+    for number in range(4):
+        with db.transaction() as tx:
+            tx.write(0, 0, b"%d" % number)
+        if number == 1:
+            db.restore_point("one")
+    lsns = [batch.lsn for batch in db.log("one", timedelta(0))]
+    assert lsns == [2, 3, 4, 5]

@@ -709,8 +709,17 @@ class Store:
             raise errors.TransactionError(refusal)
         while status == _BUSY:
             status = call(WAIT_MS, outcome, error)
-        if status:
+        if not status:
+            return
+        try:
             self.finish_commit(status, outcome.lsn, SYNC, error)
+        except errors.ClosedError as closed:
+            if not outcome.logged:
+                raise
+            raise errors.CommitOutcomeUnknown(
+                f"{closed}; LSN {outcome.lsn} was logged before, look whether it is there",
+                outcome.lsn,
+            ) from None
 
     def backtrack(self, lsn: int, note: bytes, time_ns: int) -> Rewind:
         """Goes on from the last commit at or below the LSN."""
@@ -782,6 +791,17 @@ class Store:
             capacity = total
         for i in range(total):
             yield found[i]
+
+    def restore_point(self, name: str) -> RestorePoint | None:
+        """The one of that name."""
+        out, error = ffi.new("aul_restore_point_info *"), _new(_ERROR)
+        octets = name.encode("utf-8", "replace")
+        status = lib.aul_restore_point_find(self.handle, octets, len(octets), out, error)
+        if status == lib.AUL_NAME:
+            return None
+        if status:
+            raise_error(status, error, self.path)
+        return _restore_point(out)
 
     def restore_points(self) -> list[RestorePoint]:
         """Those that there are, in the order in which they were made."""

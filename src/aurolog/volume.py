@@ -216,11 +216,11 @@ class Volume(_core.Pages):
         used."""
         parsed = moment.parse(when, self._now)
         if isinstance(parsed, int):
-            return parsed
+            return _core.whole_number("an LSN", parsed)
         if isinstance(parsed, str):
-            for point in self._store.restore_points():
-                if point.name == parsed:
-                    return point.lsn
+            point = self._store.restore_point(parsed)
+            if point is not None:
+                return point.lsn
             raise MomentError(
                 f"there is no restore point {parsed!r:.80}, and it is no LSN and no time: "
                 "restore_points has those that there are"
@@ -280,7 +280,10 @@ class Volume(_core.Pages):
         another, or one that there is.
         """
         octets = moment.check_name(name)
-        lsn = _core.NEWEST if at is None else self._lsn(at)
+        lsn = _core.NEWEST
+        if at is not None:
+            with self.at(at) as view:  # which refuses what is no moment of the volume
+                lsn = view.lsn
         return self._store.make_restore_point(
             octets, lsn, self._commit_time(), self._committer.why_not_wait
         )
@@ -349,9 +352,12 @@ class Volume(_core.Pages):
 
     # Looking after it
 
-    def log(self, first: SupportsIndex = 1, last: SupportsIndex | None = None) -> Iterator[Batch]:
-        """The batches of the log that overlap ``[first, last]``, up to what is visible now."""
-        return self._store.log(first, LSN_MAX if last is None else last)
+    def log(self, first: When = 1, last: When | None = None) -> Iterator[Batch]:
+        """The batches of the log that overlap ``[first, last]``, up to what is visible now.
+
+        An LSN is taken as it is; any other moment is the commit that it comes down to.
+        """
+        return self._store.log(self._lsn(first), LSN_MAX if last is None else self._lsn(last))
 
     def verify(self, progress: Callable[[int, int], object] | None = None) -> VerifyReport:
         """Reads every byte and checks every checksum and index entry.
