@@ -42,14 +42,17 @@ static u64 sealed_at(const u8 *bytes, u64 size, const u8 id[AUL_ID_BYTES]) {
  * newer epoch than the manifest may be of an interrupted recovery, and no part of the log; unless
  * it says that something was durable of what it holds itself. Another volume's file says nothing of
  * this one: `volume` is its id, or NULL when it is not known. */
-static u64 witnessed_by(const u8 *bytes, u64 size, const u8 *volume, u64 epoch,
+static u64 witnessed_by(const char *path, const u8 *bytes, u64 size, const u8 *volume, u64 epoch,
                         const aul_model *model) {
-    aul_segment segment = {0};
+    aul_segment segment = {0}, named = {0};
     aul_frame frame;
     u64 highest = 0;
     if (size < AUL_BLOCK + AUL_TRAILER_BYTES || aul_segment_decode_header(bytes, &segment, NULL))
         return 0;
     if (volume && memcmp(segment.volume_id, volume, AUL_ID_BYTES) != 0) return 0;
+    /* Under the name of an older segment nobody looks for it. */
+    aul_segment_parse_name(strrchr(path, '/') + 1, &named.first_lsn, &named.epoch);
+    if (named.epoch < segment.epoch || named.first_lsn < segment.first_lsn) return 0;
     u64 sealed = aul_model_at(model, sealed_at(bytes, size, segment.id))->lsn;
     if (sealed >= segment.first_lsn) highest = sealed;
     for (u64 at = AUL_BLOCK; at + AUL_FRAME_HEADER <= size; at += AUL_FRAME_ALIGN) {
@@ -80,7 +83,8 @@ u64 aul_crash_witnessed(const aul_simdisk *disk, const aul_model *model) {
     if (highest >= model->required) return highest; /* more is never asked for */
     for (size_t i = 0; (path = aul_simdisk_name(disk, i, &size)); i++) {
         u8 *bytes = is_log_file(path) ? read_file(disk, path, size) : NULL;
-        if (bytes) highest = aul_max(highest, witnessed_by(bytes, size, volume, epoch, model));
+        if (bytes)
+            highest = aul_max(highest, witnessed_by(path, bytes, size, volume, epoch, model));
         free(bytes);
     }
     return highest;

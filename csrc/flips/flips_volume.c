@@ -5,6 +5,7 @@
  *   c  a small commit             C  with durability "os"   P  power cut, nothing unsynced stays
  *   m  one of several frames      b  a bulk batch           A  power cut, everything stays
  *   t  a transaction              k  the background thread's work
+ *   r  a rewind, two commits back R  to what the last one left      n  a name made, or deleted
  *   S  its work, and what the disk has while a footer is not in its place yet is the volume
  *   M  the same while the manifest is about to be replaced
  * One that is not closed at the end loses its power: all that was written is on the disk. */
@@ -20,9 +21,12 @@ typedef struct {
 } recipe;
 
 static const recipe recipes[FLIPS_VOLUMES] = {
-    {"closed", "omcmkmtckx ocmbkcx"},      {"closed after crashes", "omcCmCP otmmkcK ocbCA ocx"},
-    {"killed", "ocmx ommkmmckbCtcckC"},    {"killed after recoveries", "omcCP otmCK ocmC"},
-    {"killed while sealing", "ocmmmcmmS"}, {"killed while listing", "ocmmmcmmM"},
+    {"closed", "omcnmkrmtnckRx onrcmbkcnRcx"},
+    {"closed after crashes", "omcnCmCP otrmnmkcK ocRbCA onrcx"},
+    {"killed", "ocmnrx ommkmRmcnkbCrtcnckRC"},
+    {"killed after recoveries", "omcnrCP otmRCnK ocrmnC"},
+    {"killed while sealing", "ocmnmrmcRmnmS"},
+    {"killed while listing", "ocmnmrmcRmnmM"},
 };
 
 /* The build */
@@ -56,6 +60,10 @@ static void keep_and_catch(build *b, aul_sim_call call) {
     if (!b->caught) aul_crash_wrong(&b->run, "the background thread has nothing to do");
 }
 
+static u64 two_back(const aul_model *model) {
+    return model->states[model->count - aul_min(model->count, 3)].lsn;
+}
+
 static void operate(build *b, char what) {
     aul_crash_run *run = &b->run;
     aul_random *random = &run->random;
@@ -66,6 +74,9 @@ static void operate(build *b, char what) {
     if (what == 'm') aul_crash_commit(run, 1500 + aul_random_below(random, 1000), 0, 0);
     if (what == 'b') aul_crash_commit(run, AUL_BULK_BYTES + aul_random_below(random, 2048), 0, 0);
     if (what == 't') aul_crash_transact(run, AUL_DURABILITY_SYNC);
+    if (what == 'r') aul_crash_rewind_to(run, two_back(&run->life.model), 0);
+    if (what == 'R') aul_crash_rewind_to(run, run->life.left_lsn, 0);
+    if (what == 'n') aul_crash_name(run, 0);
     if (what == 'k') aul_crash_keep(run);
     if (what == 'K') aul_crash_end_session(run, AUL_CUT_KILL);
     if (what == 'P') aul_crash_end_session(run, AUL_CUT_NONE);
