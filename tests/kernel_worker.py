@@ -16,13 +16,17 @@ from typing import Any
 
 from kernel_process import FINE, NO_SPACE, Failure
 from ledger import (
+    BULK,
     CLOSED,
     CLOSING,
     COMMITS_MAX,
+    NAME,
     OPEN,
     OPENING,
     OS,
     REFUSED,
+    REWIND,
+    SMALL,
     SYNC,
     THREADS,
     UNKNOWN,
@@ -35,6 +39,8 @@ from ledger import (
 import aurolog
 
 REFUSALS = 3  # in a row, and a thread believes that the disk is full
+REWINDS = 0.02  # of what a thread does, and as many names
+BACK_MAX = 12  # of a thread's own commits, that a rewind goes back
 
 # What calls raise on a disk without power, which to ext4 is a read-only one, too. Never
 # `CorruptionError`: it has not damaged anything.
@@ -133,12 +139,48 @@ class Worker:
     def _begin(
         self, db: aurolog.Volume, thread: int, number: int, durability: str, bulk: bool
     ) -> aurolog.Transaction:
-        self.ledger.begin(thread, number)
-        mine = self.bases[thread] + number + 1
-        note = f"{self.oracle.session + 1} {thread} {mine} {bulk:d}"
+        note = self._label(thread, number, BULK if bulk else SMALL)
         tx = db.transaction(durability=durability, note=note)
-        tx.apply(changes(thread, mine, bulk))
+        tx.apply(changes(thread, self.bases[thread] + number + 1, bulk))
         return tx
+
+    def _label(self, thread: int, number: int, kind: int) -> str:
+        """What tells a commit in the log; from now on it is begun."""
+        self.ledger.begin(thread, number)
+        return f"{self.oracle.session + 1} {thread} {self.bases[thread] + number + 1} {kind}"
+
+    def _settle_control(
+        self, thread: int, number: int, lsn: int | None, error: BaseException | None
+    ) -> bool:
+        """The same of a rewind, or a name."""
+        if error is None:
+            self.ledger.settle(thread, number, SYNC if lsn else REFUSED, lsn or 0)
+            os.write(self.output, b"a" if lsn else b"")
+            return True
+        full = isinstance(error, aurolog.DiskFullError)
+        assert full or (self.ledger.cut and isinstance(error, POWERLESS)), repr(error)
+        self.ledger.settle(thread, number, REFUSED if full else UNKNOWN)
+        return full
+
+    def _rewind(self, db: aurolog.Volume, thread: int, number: int, lsn: int) -> bool:
+        """To an LSN, whatever others are about."""
+        done = error = None
+        try:
+            done = db.backtrack(lsn, note=self._label(thread, number, REWIND)).lsn
+        except aurolog.AurologError as caught:
+            error = caught
+        return self._settle_control(thread, number, done, error)
+
+    def _name(self, db: aurolog.Volume, thread: int, number: int) -> bool:
+        """The newest commit; which LSN that makes is found in the log."""
+        name, done, error = self._label(thread, number, NAME), None, None
+        try:
+            db.restore_point(name)
+            after = db.log(db.restore_points[name].lsn + 1)
+            done = next(batch.lsn for batch in after if name.encode() in batch.records[0].data)
+        except aurolog.AurologError as caught:
+            error = caught
+        return self._settle_control(thread, number, done, error)
 
     def _settle(
         self,
@@ -155,20 +197,30 @@ class Worker:
             self.ledger.settle(thread, number, state, tx.lsn)
             os.write(self.output, b"a")
             return True
-        full = isinstance(error, aurolog.DiskFullError)
+        passing = isinstance(error, (aurolog.DiskFullError, aurolog.ConflictError))
         # The only other reason is a disk without power.
-        assert full or (self.ledger.cut and isinstance(error, POWERLESS)), repr(error)
+        assert passing or (self.ledger.cut and isinstance(error, POWERLESS)), repr(error)
         rolled_back = tx is None or tx.outcome == "rolled back"
-        assert rolled_back or not full, "a full disk refuses a commit, and knows that it does"
+        assert rolled_back or not passing, "it is refused, and that is known"
         self.ledger.settle(thread, number, REFUSED if rolled_back else UNKNOWN)
-        return full
+        return passing
 
     def _commit(self, db: aurolog.Volume, thread: int, rng: random.Random) -> None:
         refused = 0
         bulky = 0.1 if self.mode == "full" else 0.03
+        lsns: list[int] = []
         for number in range(COMMITS_MAX):
             if self.ledger.stop:
                 break
+            drawn = rng.random()
+            if drawn < 2 * REWINDS:
+                if drawn < REWINDS and lsns:
+                    may_go_on = self._rewind(db, thread, number, rng.choice(lsns[-BACK_MAX:]))
+                else:
+                    may_go_on = self._name(db, thread, number)
+                if not may_go_on:
+                    return
+                continue
             durability = ("sync", "os", rng.choice(("sync", "os")))[thread]
             bulk = thread == 2 and rng.random() < bulky
             tx = error = None
@@ -181,6 +233,8 @@ class Worker:
             if not self._settle(tx, thread, number, state, error):
                 return
             lsn = 0
+            if tx is not None and tx.lsn:
+                lsns.append(tx.lsn)
             if rng.random() < 0.01:
                 try:
                     lsn = db.sync()
@@ -188,7 +242,7 @@ class Worker:
                     assert self.ledger.cut
                     return
             self.ledger.tell(thread, max(lsn, db.durable_lsn), db.visible_lsn)
-            refused = refused + 1 if error else 0
+            refused = refused + 1 if isinstance(error, aurolog.DiskFullError) else 0
             if refused == REFUSALS:
                 self._wait_for_room()
                 refused = 0
@@ -207,8 +261,7 @@ class Worker:
                     future.set_exception(error)
                 begun.append((number, tx, future))
                 number += 1
-            refused += 1
-            may_go_on = True
+            full, may_go_on = False, True
             for own, tx, future in begun:
                 error = None
                 try:
@@ -216,10 +269,12 @@ class Worker:
                     refused = 0
                 except aurolog.AurologError as caught:
                     error = caught
+                    full |= isinstance(error, aurolog.DiskFullError)
                 may_go_on &= self._settle(tx, thread, own, SYNC, error)
             if not may_go_on:
                 return
             self.ledger.tell(thread, db.durable_lsn, db.visible_lsn)
+            refused += full
             if refused == REFUSALS:
                 self._wait_for_room()
                 refused = 0

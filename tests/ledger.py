@@ -17,6 +17,8 @@ of the session that died:
 4. Nothing comes back: the commits of older sessions are those that were seen before.
 5. No LSN is given twice: those of a session are above all that earlier ones gave or showed.
 6. Past LSNs show what they showed, and those of lost commits are refused.
+7. Rewinds and restore points are commits like the others: pages are those of the path that the
+   rewinds make, and the volume tells the same runs and names.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import functools
 import hashlib
 import mmap
 import random
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -40,6 +43,9 @@ PAGES = 6  # that each commit of a thread writes
 BULK_PAGES = 300  # that a bulk one writes, too: more than 1 MiB
 BULK_AT = 100
 PAGE_SIZE = 4096
+
+# What a commit is.
+SMALL, BULK, REWIND, NAME = range(4)
 
 # What became of a commit.
 BEGUN, OS, SYNC, REFUSED, UNKNOWN = range(1, 6)
@@ -183,13 +189,27 @@ class Commit(NamedTuple):
     session: int
     thread: int
     number: int  # of its thread, over all sessions
-    bulk: bool
+    kind: int
+    parent: int  # of a rewind: what it went to
 
     @classmethod
-    def of(cls, batch: aurolog.Batch) -> Commit:
-        """The commit that a batch of the log is."""
-        session, thread, number, bulk = map(int, batch.note.split())
-        return cls(batch.first_lsn, batch.lsn, session, thread, number, bool(bulk))
+    def of(cls, batch: aurolog.Batch) -> Commit | None:
+        """The commit that a batch of the log is; `None` for what opening and closing log."""
+        note, parent = batch.note, 0
+        record = batch.records[0]
+        if record.kind == "restore-point":
+            note = record.data[40:].rstrip(b"\0").decode()
+        elif record.kind == "branch-point":
+            (parent,) = struct.unpack_from("<Q", record.data)
+        if not note:
+            return None
+        session, thread, number, kind = map(int, note.split())
+        return cls(batch.first_lsn, batch.lsn, session, thread, number, kind, parent)
+
+    @property
+    def label(self) -> str:
+        """Its note, or name."""
+        return f"{self.session} {self.thread} {self.number} {self.kind}"
 
 
 @functools.lru_cache(4096)
@@ -281,16 +301,18 @@ class Oracle:
 
     def newest(self, commits: list[Commit], lsn: int) -> dict[int, tuple[int, int]]:
         """Of each thread the last commit at or below an LSN, and its last bulk one; 0 is none."""
-        end = bisect.bisect_right(commits, lsn, key=lambda commit: commit.lsn)
         found: dict[int, list[int]] = {thread: [0, 0] for thread in range(THREADS)}
         wanted = {(thread, bulk) for thread in range(THREADS) for bulk in (0, 1)}
-        for commit in reversed(commits[:end]):
-            for bulk in (0, 1) if commit.bulk else (0,):
+        at = bisect.bisect_right(commits, lsn, key=lambda commit: commit.lsn) - 1
+        while wanted and at >= 0:
+            commit = commits[at]
+            if commit.kind == REWIND:
+                at = bisect.bisect_right(commits, commit.parent, key=lambda one: one.lsn)
+            for bulk in {SMALL: (0,), BULK: (0, 1)}.get(commit.kind, ()):
                 if (commit.thread, bulk) in wanted:
                     wanted.remove((commit.thread, bulk))
                     found[commit.thread][bulk] = commit.number
-            if not wanted:
-                break
+            at -= 1
         return {thread: (small, bulk) for thread, (small, bulk) in found.items()}
 
 
@@ -313,7 +335,7 @@ def examine(
     old = [commit for commit in oracle.history if commit.lsn <= last]
     start = 0 if whole or not old else rng.randrange(max(0, len(old) - 200), len(old))
     first = old[start].first_lsn if start < len(old) else 1
-    found = [Commit.of(batch) for batch in db.log(first) if batch.kind == "pages"]
+    found = [commit for batch in db.log(first) if (commit := Commit.of(batch))]
     found = [commit for commit in found if commit.lsn <= last]
     known = old[start:]
     assert found[: len(known)] == known, "the past is another one"
@@ -322,6 +344,7 @@ def examine(
     commits = old + new
 
     _examine_pages(db, oracle.newest(commits, last), bulk=True)
+    _examine_past(db, commits)
     for commit in rng.sample(commits, min(3, len(commits))):
         with db.at(commit.lsn) as view:
             assert view.lsn == commit.lsn
@@ -333,6 +356,14 @@ def examine(
         report = db.verify()
         assert report.ok or powerless(), report.problems
     return Report(new, lost, last)
+
+
+def _examine_past(db: aurolog.Volume, commits: list[Commit]) -> None:
+    """The volume tells the rewinds and the names that its log has."""
+    told = [(run.lsn, run.parent_lsn) for run in db.history if run.kind == "rewind"]
+    assert told == [(commit.lsn, commit.parent) for commit in commits if commit.kind == REWIND]
+    names = {commit.label for commit in commits if commit.kind == NAME}
+    assert set(db.restore_points) == names
 
 
 def _examine_new(new: list[Commit], oracle: Oracle, required: int) -> list[int]:
