@@ -418,8 +418,10 @@ int aul_log_commits(aul_store *store, const uint8_t *changes, const uint64_t *by
     for (size_t i = 0; i < count && !status; i++) {
         aul_outcome outcome = {0};
         status = aul_commit_changes(store, changes, bytes[i], &logged, 0, &outcome, error);
-        if (outcome.logged) lsns[i] = outcome.lsn;
-        if (status == AUL_PENDING) status = AUL_OK; /* logged, and that is all */
+        if (outcome.logged) {
+            lsns[i] = outcome.lsn;
+            status = AUL_OK; /* whoever waits for it is told what came of it */
+        }
         changes += bytes[i];
     }
     return status;

@@ -25,7 +25,7 @@ from support import Child, need_strace, strike_at, traced
 
 import aurolog
 from aurolog import _core
-from aurolog.committer import Commit, _Syncer
+from aurolog.committer import Commit, _Line, _Syncer
 from aurolog.transaction import AsyncTransaction
 
 pytestmark = pytest.mark.threads
@@ -1168,6 +1168,26 @@ def test_a_loop_waits_for_the_highest_of_what_it_was_asked_for() -> None:
     _Syncer(store, line)._finish(commits)
     loop.close()
     assert waited == [7]
+
+
+def test_whoever_takes_a_commit_out_of_the_line_has_its_loop_told() -> None:
+    """The thread that waits for the place may do so after the other has looked."""
+
+    def refuse(*_: Any) -> None:
+        raise aurolog.StorageError(5, "the disk failed")
+
+    line = _Line(SimpleNamespace(begin=refuse))  # type: ignore[arg-type]
+    loop = new_loop()
+    commit = Commit(loop, _core.RunMark(0), 0)
+    line.waiting.append(commit)
+    assert line._serve_next()
+    assert line.take_logged() == []
+    line.syncing._rung = False  # the other thread sleeps again
+    assert not line._serve_next()
+    assert line.syncing._rung
+    assert line.take_logged() == [commit]
+    assert isinstance(commit.error, aurolog.StorageError)
+    loop.close()
 
 
 def test_who_may_not_write_is_told_where_it_asks(path: Path) -> None:

@@ -200,7 +200,17 @@ class _Line:
         return None
 
     def serve(self) -> None:
-        """Serves whom it can without waiting."""
+        """Serves whom it can without waiting, and has those told who are logged by that."""
+        self.log()
+        self.ring_for_logged()
+
+    def ring_for_logged(self) -> None:
+        """Whoever looks at the line may find that somebody is to leave it."""
+        if self._logged:
+            self.syncing.ring()
+
+    def log(self) -> None:
+        """The same for the thread that takes those who are logged."""
         with self._lock:
             while (first := self.first()) is not None:
                 if isinstance(first, Turn):
@@ -261,6 +271,7 @@ class _Line:
         """Whether there was somebody to be served."""
         with self._lock:
             first = self.first()
+        self.ring_for_logged()
         if first is None:
             return False
         try:
@@ -274,7 +285,6 @@ class _Line:
                 first.refuse(error)
             else:
                 first.give(None, error)
-        self.syncing.ring()
         return True
 
     def _hand_over(self, native: _core.NativeTransaction) -> None:
@@ -403,7 +413,6 @@ class Committer:
         """The place is free: who is in line gets it, and waits for no thread."""
         if self._line.waiting:
             self._line.serve()
-            self._line.syncing.ring()
 
     # Commits
 
@@ -483,7 +492,7 @@ class _Syncer:
 
     def _serve(self) -> bool:
         """Whether there was something to do. An idle thread keeps nobody's loop."""
-        self._line.serve()
+        self._line.log()
         if self._line.waiting:
             self._line.turning.ring()
         commits, self._later = self._later + self._line.take_logged(), []
