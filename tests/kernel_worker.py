@@ -201,7 +201,7 @@ class Worker:
         # The only other reason is a disk without power.
         assert passing or (self.ledger.cut and isinstance(error, POWERLESS)), repr(error)
         rolled_back = tx is None or tx.outcome == "rolled back"
-        assert rolled_back or not passing, "it is refused, and that is known"
+        assert rolled_back or not passing, f"refused, and that is known: {error!r} {tx!r}"
         self.ledger.settle(thread, number, REFUSED if rolled_back else UNKNOWN)
         return passing
 

@@ -380,9 +380,14 @@ def _examine_new(new: list[Commit], oracle: Oracle, required: int) -> list[int]:
     lost = []
     for thread in range(THREADS):
         states = list(oracle.past.commits(thread))
-        kept = [number for number, state, _ in states if state != REFUSED]
         numbers = list(there[thread])
-        assert numbers == kept[: len(numbers)], f"thread {thread}: {numbers}, begun were {kept}"
+        # Nobody was told of those that the death, or a rewind just before it, has refused.
+        kept = [
+            number
+            for number, state, _ in states
+            if state in (OS, SYNC) or (state != REFUSED and number in there[thread])
+        ]
+        assert numbers == kept[: len(numbers)], f"thread {thread}: {numbers}, begun were {states}"
         for number, state, lsn in states:
             if state not in (OS, SYNC):
                 continue

@@ -281,10 +281,13 @@ class _Line:
             if native is not None:
                 self._hand_over(native)
         except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
-            if isinstance(first, Commit):
-                first.refuse(error)
-            else:
-                first.give(None, error)
+            with self._lock:
+                if self.first() is not first:
+                    pass  # it was served meanwhile, and it was not about that
+                elif isinstance(first, Commit):
+                    first.refuse(error)
+                else:
+                    first.give(None, error)
         return True
 
     def _hand_over(self, native: _core.NativeTransaction) -> None:
