@@ -109,6 +109,7 @@ typedef struct {
     aul_model model;     /* of it */
     aul_store *follower; /* a read-only open of another process, or NULL, and what it shows */
     aul_model_state followed;
+    bool rests; /* it is refreshed rarely */
     aul_crash_op op;
     u64 logged[AUL_CRASH_LOGGED_MAX]; /* commits that were logged and not waited for */
     size_t logged_count;

@@ -9,6 +9,10 @@
 #define RUNS 20
 #define COMMITS 30
 
+/* Of 100 followers so many are refreshed in 10 cases of 100 only: whole segments lie between. */
+#define RESTS 40
+#define AWAKE 10
+
 void aul_crash_drop_follower(aul_crash_run *run) {
     aul_free(run->life.follower);
     run->life.follower = NULL;
@@ -66,6 +70,7 @@ void aul_crash_follow(aul_crash_run *run) {
         return;
     }
     atomic_fetch_add(&run->counts->followers, 1);
+    run->life.rests = aul_random_chance(&run->random, RESTS);
     look(run, aul_visible_lsn(run->life.follower));
 }
 
@@ -79,6 +84,7 @@ void aul_crash_refresh(aul_crash_run *run, bool between) {
     aul_store *follower = run->life.follower, *writer = run->life.store;
     aul_error error = {0};
     if (!follower || run->life.faulty || run->life.lies || run->failed) return;
+    if (run->life.rests && !aul_random_chance(&run->random, AWAKE)) return;
     bool in_boundary = run->life.in_boundary;
     run->life.in_boundary = true;
     u64 before = aul_visible_lsn(follower), lsn = 0;

@@ -193,11 +193,11 @@ static void step(aul_crash_run *run, const shape *like) {
     aul_crash_op committing = durability ? AUL_OP_COMMIT_OS : AUL_OP_COMMIT;
     begin_operation(run, AUL_OP_SYNC);
     if (run->life.logged_count && aul_random_chance(random, 50)) aul_crash_wait_logged(run);
-    if (what < 30) {
+    if (what < 25) {
         run->life.op = committing;
         aul_crash_commit(run, 1 + aul_random_below(random, 400), durability,
                          like->equal_sizes ? like->size : 0);
-    } else if (what < 40) {
+    } else if (what < 37) {
         run->life.op = committing;
         aul_crash_commit(run, 1000 + aul_random_below(random, 7000), durability, 0);
     } else if (what < 47) {
@@ -211,6 +211,8 @@ static void step(aul_crash_run *run, const shape *like) {
         aul_crash_line(run, like->equal_sizes ? like->size : 0);
     } else if (what < 82) {
         if (aul_random_chance(random, 25)) log_ahead(run);
+        run->life.op = AUL_OP_REWIND;
+        if (aul_random_chance(random, 15)) aul_crash_rewind(run, AUL_DURABILITY_LOGGED);
         run->life.op = AUL_OP_KEEP;
         aul_crash_keep(run);
     } else if (what < 86) {
