@@ -26,7 +26,8 @@ struct aul_verification {
     bool lost;       /* frames before these could not be read: whose these are is not known */
     bool complete;   /* all batches from the first one on were read */
     u64 branches;    /* branch points read, */
-    aul_names names; /* and the restore points that they have led to */
+    aul_names names; /* and the restore points that the log has led to */
+    aul_names shown; /* those of the store, as of `visible` */
     aul_verify_report report;
     aul_error problems[PROBLEMS_MAX];
     size_t problem_count, problem_at;
@@ -136,27 +137,20 @@ static int follow_control(aul_verification *v, const aul_segment *segment, aul_e
  * store has. */
 static void check_past(aul_verification *v) {
     aul_store *store = v->store;
-    size_t found = 0;
-    bool same = true;
+    bool same = v->names.count == v->shown.count;
     if (!v->complete) return;
     pthread_mutex_lock(&store->past.lock);
     u64 branches = aul_history_until(&store->manifest.history, v->visible);
-    const aul_names *names = &store->manifest.names;
-    for (size_t i = 0; i < names->count && same; i++) {
-        const aul_restore_point *point = &names->items[i];
-        if (!aul_names_has(point, v->visible)) continue;
-        u8 here[AUL_NAME_BYTES + AUL_NAME_MAX + 8], there[sizeof here];
-        same = found < v->names.count &&
-               aul_restore_point_bytes(point) == aul_restore_point_bytes(&v->names.items[found]);
-        if (!same) break;
-        aul_restore_point_encode(here, point);
-        aul_restore_point_encode(there, &v->names.items[found++]);
-        same = memcmp(here, there, aul_restore_point_bytes(point)) == 0;
-    }
     pthread_mutex_unlock(&store->past.lock);
+    for (size_t i = 0; i < v->names.count && same; i++) {
+        u8 read[AUL_NAME_BYTES + AUL_NAME_MAX + 8] = {0}, shown[sizeof read] = {0};
+        aul_restore_point_encode(read, &v->names.items[i]);
+        aul_restore_point_encode(shown, &v->shown.items[i]);
+        same = memcmp(read, shown, sizeof read) == 0;
+    }
     if (branches > v->branches)
         add_problem(v, NULL, 0, v->visible, "the MANIFEST has branch points that the log has not");
-    if (!same || found != v->names.count)
+    if (!same)
         add_problem(v, NULL, 0, v->visible, "the MANIFEST has other restore points than the log");
 }
 
@@ -447,27 +441,39 @@ static int check_manifest(aul_verification *v, aul_error *error) {
     return note_failure(v, NULL, status, &failure, error);
 }
 
+/* What of the store it is about: as of now, whatever is committed meanwhile. */
+static int begin(aul_verification *v, aul_store *store) {
+    v->store = store;
+    v->names.disk = store->disk;
+    /* Under the lock: a name deleted above it is forgotten some time after that is durable. */
+    pthread_mutex_lock(&store->past.lock);
+    v->visible = atomic_load(&store->log.visible);
+    int status = aul_names_copy(&store->manifest.names, v->visible, &v->shown);
+    pthread_mutex_unlock(&store->past.lock);
+    if (status) return status;
+    v->list = aul_page_index_list(&store->index);
+    v->state_known = v->complete = v->list->count && v->list->items[0]->first_lsn == 1;
+    pthread_mutex_lock(&store->log.lock);
+    for (size_t i = 0; i < v->list->count; i++) {
+        const aul_segment *segment = v->list->items[i];
+        v->report.total_bytes +=
+            atomic_load(&segment->sealed) ? segment->summary.file_bytes : segment->filled;
+    }
+    pthread_mutex_unlock(&store->log.lock);
+    aul_store_ref(store);
+    return AUL_OK;
+}
+
 int aul_verify_open(aul_store *store, aul_verification **out, aul_error *error) {
     int status = aul_store_enter(store, error);
     if (status) return status;
     aul_verification *v = aul_alloc_zero(store->disk, sizeof *v);
-    if (v) {
-        v->store = store;
-        v->visible = atomic_load(&store->log.visible);
-        v->list = aul_page_index_list(&store->index);
-        v->names.disk = store->disk;
-        v->state_known = v->complete = v->list->count && v->list->items[0]->first_lsn == 1;
-        pthread_mutex_lock(&store->log.lock);
-        for (size_t i = 0; i < v->list->count; i++) {
-            const aul_segment *segment = v->list->items[i];
-            v->report.total_bytes +=
-                atomic_load(&segment->sealed) ? segment->summary.file_bytes : segment->filled;
-        }
-        pthread_mutex_unlock(&store->log.lock);
-        aul_store_ref(store);
-        *out = v;
+    status = v ? begin(v, store) : AUL_NO_MEMORY;
+    if (status) {
+        aul_release(store->disk, v);
+        aul_fail(error, status, "no memory to verify");
     } else {
-        status = aul_fail(error, AUL_NO_MEMORY, "no memory to verify");
+        *out = v;
     }
     aul_store_leave(store);
     return status;
@@ -509,6 +515,7 @@ void aul_verify_close(aul_verification *v) {
         aul_release(store->disk, v->list);
     }
     aul_names_free(&v->names);
+    aul_names_free(&v->shown);
     aul_release(store->disk, v);
     aul_store_unref(store);
 }
