@@ -7,9 +7,10 @@
  *
  * In each session counters write one number into all pages of a group, bankers move money, a cutter
  * fills and truncates a range, and others read, hold views, walk the log, verify, and open the
- * volume read-only, until it is closed, or dropped, under them; the next session opens it again.
- * What a tear would break is checked all the time: a group shows one number, the money is constant,
- * nothing acknowledged is missing, nothing goes back, a view does not change. */
+ * volume read-only, until it is closed, or dropped, under them; the next session opens it again. In
+ * every other one somebody rewinds it, forth and back, and names where it was. What a tear would
+ * break is checked all the time: a group shows one number, the money is constant, nothing
+ * acknowledged is missing, nothing goes back but by a rewind, a view does not change. */
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,6 +32,7 @@
 #define BULK_AT (ACCOUNTS_AT + ACCOUNTS)
 #define CUT_AT (BULK_AT + BULK)
 #define END (CUT_AT + CUT)
+#define NEAR 2000       /* LSNs that most rewinds go back: far away lies what was cut */
 #define SESSIONS_MAX 10 /* of one volume */
 #define CACHE_PAGES 128 /* not all that views need */
 #define CHANGES_BYTES ((GROUP * 2 + BULK) * (16 + PAGE))
@@ -51,9 +53,10 @@ static u64 seed = 1, seconds = 20;
 static const char *commit_name = "unknown";
 static u64 first_commit; /* the LSN since which there is money */
 static _Atomic bool over;
+static bool rewinding, was_rewinding; /* in this session; in one before */
 static _Atomic u64 acknowledged[COUNTERS], begun[COUNTERS];
-static _Atomic u64 commits, reads, views, diffs, walks, verifications, followers, followed,
-    sessions;
+static _Atomic u64 commits, reads, views, diffs, walks, verifications, followers, followed, rewinds,
+    conflicts, sessions;
 
 __attribute__((format(printf, 1, 2), noreturn)) static void wrong(const char *format, ...) {
     va_list arguments;
@@ -179,7 +182,10 @@ static void bank(aul_random *random) {
                 status = aul_wait(store, outcome.lsn, options.durability, WAIT_MS, &error);
         }
         aul_tx_free(tx);
-        if (!ok(status, "a transfer", &error)) return;
+        if (rewinding && status == AUL_CONFLICT)
+            atomic_fetch_add(&conflicts, 1);
+        else if (!ok(status, "a transfer", &error))
+            return;
     }
 }
 
@@ -195,6 +201,61 @@ static void cut(aul_random *random) {
             for (u64 page = CUT_AT; page < END; page++) add_number(&made, page, number);
         }
     } while (!atomic_load(&over) && commit(&made, AUL_DURABILITY_OS, &lsn));
+}
+
+/* The name before goes when another is made. */
+static bool name_newest(void) {
+    static u64 number;
+    char name[32];
+    aul_error error = {0};
+    aul_outcome outcome = {0};
+    aul_restore_point_info info;
+    aul_commit_options options = {.durability = AUL_DURABILITY_OS};
+    int status, bytes = snprintf(name, sizeof name, "name %llu", (unsigned long long)number);
+    do
+        status = aul_restore_point_delete(store, name, (size_t)bytes, &options, WAIT_MS, &outcome,
+                                          &error);
+    while (status == AUL_BUSY);
+    if (status != AUL_NAME && !ok(status, "deleting a name", &error)) return false;
+    bytes = snprintf(name, sizeof name, "name %llu", (unsigned long long)++number);
+    do
+        status = aul_restore_point_make(store, name, (size_t)bytes, AUL_NEWEST, &options, WAIT_MS,
+                                        &info, &outcome, &error);
+    while (status == AUL_BUSY);
+    return ok(status, "a name", &error);
+}
+
+/* To any commit since there is money, or back to where it was. */
+static void go_back(aul_random *random) {
+    aul_commit_options options = {.durability = AUL_DURABILITY_SYNC};
+    aul_error error = {0};
+    u64 left = 0;
+    while (rewinding && !atomic_load(&over)) {
+        aul_rewind_info info, before;
+        aul_run_info runs[4];
+        aul_outcome outcome = {0};
+        size_t count;
+        u64 lsn = aul_visible_lsn(store);
+        u64 back = aul_random_chance(random, 90) ? aul_min(lsn - first_commit, NEAR) : lsn;
+        lsn = aul_max(lsn - aul_random_below(random, back + 1), first_commit);
+        if (left && aul_random_chance(random, 40)) lsn = left;
+        bool tries = aul_random_chance(random, 10);
+        int status = AUL_OK;
+        if (tries) status = aul_backtrack(store, lsn, 1, NULL, 0, &before, NULL, &error);
+        if (status != AUL_LSN && !ok(status, "a dry run", &error)) return;
+        do status = aul_backtrack(store, lsn, 0, &options, WAIT_MS, &info, &outcome, &error);
+        while (status == AUL_BUSY);
+        while (status == AUL_PENDING)
+            status = aul_wait(store, outcome.lsn, options.durability, WAIT_MS, &error);
+        if (status == AUL_LSN) continue; /* cut */
+        if (!ok(status, "a rewind", &error)) return;
+        if (tries && info.to_lsn != before.to_lsn) wrong("a rewind goes elsewhere than it was to");
+        left = info.from_lsn;
+        atomic_fetch_add(&rewinds, 1);
+        if (aul_random_chance(random, 30) && !name_newest()) return;
+        if (!ok(aul_runs(store, runs, 4, &count, &error), "the runs", &error)) return;
+        if (count < 2) wrong("there is no run but the first");
+    }
 }
 
 /* What must hold */
@@ -247,7 +308,7 @@ static void read_now(aul_random *random) {
             return;
         }
         seen[counter] = same_number(pages + counter * GROUP * PAGE, GROUP);
-        if (seen[counter] < wanted)
+        if (seen[counter] < wanted && !rewinding)
             wrong("%llu is shown, %llu was acknowledged or shown",
                   (unsigned long long)seen[counter], (unsigned long long)wanted);
         u64 now = aul_durable_lsn(store);
@@ -376,13 +437,19 @@ static void verify(aul_random *random) {
     while (!atomic_load(&over)) {
         aul_verification *verification;
         aul_verify_report report = {0};
+        aul_error problem;
         if (!ok(aul_verify_open(store, &verification, &error), "verifying", &error)) return;
         int status;
-        do status = aul_verify_step(verification, &report, &error);
-        while (status == AUL_OK && !atomic_load(&over));
+        do {
+            status = aul_verify_step(verification, &report, &error);
+            if (!status || status == AUL_END)
+                while (!aul_verify_problem(verification, &problem))
+                    wrong("verifying finds: %s at %llu, LSN %llu: %s", problem.file,
+                          (unsigned long long)problem.offset, (unsigned long long)problem.lsn,
+                          problem.text);
+        } while (status == AUL_OK && !atomic_load(&over));
         aul_verify_close(verification);
         if (!ok(status, "verifying", &error)) return;
-        if (report.problems) wrong("verifying finds problems");
         atomic_fetch_add(&verifications, 1);
     }
 }
@@ -475,9 +542,9 @@ static void read_behind(aul_random *random) {
 
 /* Sessions */
 
-static void (*const bodies[])(aul_random *) = {bank,       bank,     cut,        read_now, read_now,
-                                               hold_views, walk_log, verify,     verify,   follow,
-                                               move_on,    move_on,  read_behind};
+static void (*const bodies[])(aul_random *) = {
+    bank,   bank,   cut,    read_now, read_now, hold_views,  walk_log,
+    verify, verify, follow, move_on,  move_on,  read_behind, go_back};
 #define BODIES (sizeof bodies / sizeof *bodies)
 
 static void *run(void *argument) {
@@ -500,6 +567,7 @@ static void open_volume(void) {
 static void begin_volume(void) {
     changes *made = calloc(1, sizeof *made);
     for (u32 i = 0; i < COUNTERS; i++) acknowledged[i] = begun[i] = 0;
+    rewinding = was_rewinding = false;
     for (u64 i = 0; i < ACCOUNTS; i++) add_number(made, ACCOUNTS_AT + i, BALANCE);
     open_volume();
     if (!commit(made, AUL_DURABILITY_SYNC, &first_commit)) wrong("closed?");
@@ -517,11 +585,12 @@ static void check_opened(void) {
     check_all(pages, false);
     for (u32 i = 0; i < COUNTERS; i++) {
         u64 found = number_in(pages + i * GROUP * PAGE);
-        if (found < acknowledged[i] || found > begun[i])
+        if ((found < acknowledged[i] && !rewinding) || found > begun[i])
             wrong("counter %u shows %llu, acknowledged were %llu, begun %llu", i,
                   (unsigned long long)found, (unsigned long long)acknowledged[i],
                   (unsigned long long)begun[i]);
-        acknowledged[i] = begun[i] = found;
+        acknowledged[i] = found;
+        if (!was_rewinding) begun[i] = found; /* what was left behind may come back */
     }
 }
 
@@ -530,6 +599,7 @@ static void session(aul_random *random) {
     aul_error error = {0};
     atomic_store(&over, false);
     check_opened();
+    rewinding = atomic_load(&sessions) % 2;
     for (size_t i = 0; i < COUNTERS + BODIES; i++)
         if (pthread_create(&threads[i], NULL, run, (void *)i)) wrong("no thread to be had");
     sleep_ms(50 + aul_random_below(random, 800));
@@ -538,6 +608,7 @@ static void session(aul_random *random) {
     atomic_store(&over, true);
     for (size_t i = 0; i < COUNTERS + BODIES; i++) pthread_join(threads[i], NULL);
     aul_free(store);
+    was_rewinding |= rewinding;
     atomic_fetch_add(&sessions, 1);
 }
 
@@ -576,13 +647,13 @@ int main(int count, char **arguments) {
         aul_free(behind);
         remove_volume();
     } while (time(NULL) < end);
-    printf(
-        "%llu sessions, %llu commits, %llu reads, %llu views, %llu walks of the log, "
-        "%llu differences, %llu verifications, %llu followers, %llu commits followed; seed %llu: "
-        "nothing torn\n",
-        (unsigned long long)sessions, (unsigned long long)commits, (unsigned long long)reads,
-        (unsigned long long)views, (unsigned long long)walks, (unsigned long long)diffs,
-        (unsigned long long)verifications, (unsigned long long)followers,
-        (unsigned long long)followed, (unsigned long long)seed);
+    printf("%llu sessions, %llu commits, %llu reads, %llu views, %llu walks of the log, "
+           "%llu differences, %llu verifications, %llu followers, %llu commits followed, %llu "
+           "rewinds, %llu conflicts; seed %llu: nothing torn\n",
+           (unsigned long long)sessions, (unsigned long long)commits, (unsigned long long)reads,
+           (unsigned long long)views, (unsigned long long)walks, (unsigned long long)diffs,
+           (unsigned long long)verifications, (unsigned long long)followers,
+           (unsigned long long)followed, (unsigned long long)rewinds, (unsigned long long)conflicts,
+           (unsigned long long)seed);
     return 0;
 }
