@@ -113,7 +113,8 @@ typedef struct {
     aul_crash_op op;
     u64 logged[AUL_CRASH_LOGGED_MAX]; /* commits that were logged and not waited for */
     size_t logged_count;
-    u64 rewinds; /* that were begun: transactions may be in conflict with them */
+    aul_model_state displaced; /* by a rewind that may still fail; serial 0: none */
+    u64 rewinds;               /* that were begun: transactions may be in conflict with them */
     u64 rewinds_over;
     u64 left_lsn;    /* from where the last one went */
     u64 deletion_ns; /* the time that a deletion is given */

@@ -47,6 +47,7 @@ aul_model_state *aul_crash_state_of(aul_crash_run *run, aul_crash_made *made) {
     aul_model *model = &run->life.model;
     aul_crash_settle(run);
     if (is_there(run, made)) return &model->states[made->at];
+    if (run->life.displaced.serial == made->serial) return &run->life.displaced;
     if (!made->overtaken) made->apart = *aul_model_top(model);
     made->overtaken = true;
     return &made->apart;
@@ -55,6 +56,7 @@ aul_model_state *aul_crash_state_of(aul_crash_run *run, aul_crash_made *made) {
 void aul_crash_drop_state(aul_crash_run *run, aul_crash_made *made) {
     aul_crash_settle(run);
     if (is_there(run, made)) run->life.model.count = made->at;
+    if (run->life.displaced.serial == made->serial) run->life.displaced.serial = 0;
 }
 
 /* An acknowledged "os" commit survives the process, and is shown; unless the log has failed since,

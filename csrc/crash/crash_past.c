@@ -76,6 +76,7 @@ static void push_deleted(aul_crash_run *run, const aul_restore_point *point) {
 
 void aul_crash_settle(aul_crash_run *run) {
     aul_model *model = &run->life.model;
+    aul_model_state *displaced = &run->life.displaced;
     const aul_store *store = run->life.store;
     if (!store || run->failed) return;
     /* What was noted may have been taken back, where it could not be logged. */
@@ -84,15 +85,26 @@ void aul_crash_settle(aul_crash_run *run) {
         aul_model_state *top = aul_model_top(model);
         bool open = top->pending && !top->kind; /* a transaction makes it */
         noted next = find_noted(&store->manifest, open ? top[-1].lsn : top->lsn);
-        if (!next.lsn) return;
-        if (open && next.lsn <= top->lsn) model->count--; /* its LSNs have gone to another */
+        if (!next.lsn) break;
         top->pending = false;
+        if (open && next.lsn <= top->lsn) { /* its LSNs have gone to another, as it seems */
+            *displaced = *top;
+            displaced->pending = true;
+            model->count--;
+        }
         if (next.branch) push_branch(run, next.branch);
         if (next.made) push_made(run, next.made);
         if (next.deleted) push_deleted(run, next.deleted);
         aul_model_top(model)->epoch = store->epoch;
         aul_model_top(model)->pending = store->log.last_commit < next.lsn;
     }
+    if (!displaced->serial || (aul_model_top(model)->pending && aul_model_top(model)->kind)) return;
+    /* It is known now. A rewind that could not be logged has given the place back. */
+    if (aul_model_top(model)->lsn < displaced->first_lsn) {
+        aul_model_push(model);
+        *aul_model_top(model) = *displaced;
+    }
+    displaced->serial = 0;
 }
 
 /* What a volume shows */
