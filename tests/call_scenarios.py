@@ -959,6 +959,9 @@ def reader_moves_on(run: Run) -> None:
         wanted = [c.lsn for c in run.history.commits if 0 < c.lsn <= reader.visible_lsn]
         assert lsns == wanted or reader.visible_lsn != seen, f"followed {lsns}, not {wanted}"
 
+    def wait(reader: aurolog.Volume) -> None:
+        assert not list(reader.follow(timeout=0.01)), "nobody has committed"
+
     reader = run.open(read_only=True)
     for images in (9, 40):
         db = run.open()
@@ -973,6 +976,7 @@ def reader_moves_on(run: Run) -> None:
         run.attempt("following", partial(follow, reader))
         run.close(db)
         run.attempt("moving on", reader.refresh)
+        run.attempt("waiting", partial(wait, reader))
         run.read(reader)
     run.close(reader)
 

@@ -35,34 +35,19 @@ typedef enum {
     IDENTITY,
     SELF,
     RANDOM,
+    WATCH,
+    WAIT_CHANGE,
     ALLOCATE_MEMORY,
     FREE_MEMORY,
 } fault_kind;
 
-static const char *const kind_names[] = {"open",
-                                         "close",
-                                         "read",
-                                         "write",
-                                         "sync",
-                                         "open_directory",
-                                         "sync_directory",
-                                         "write_back",
-                                         "allocate",
-                                         "free_space",
-                                         "truncate",
-                                         "size",
-                                         "rename",
-                                         "unlink",
-                                         "make_directory",
-                                         "list",
-                                         "lock",
-                                         "unlock",
-                                         "is_locked",
-                                         "identity",
-                                         "self",
-                                         "random",
-                                         "allocate_memory",
-                                         "free_memory"};
+static const char *const kind_names[] = {
+    "open",           "close",          "read",       "write",       "sync",
+    "open_directory", "sync_directory", "write_back", "allocate",    "free_space",
+    "truncate",       "size",           "rename",     "unlink",      "make_directory",
+    "list",           "lock",           "unlock",     "is_locked",   "identity",
+    "self",           "random",         "watch",      "wait_change", "allocate_memory",
+    "free_memory"};
 _Static_assert(sizeof kind_names / sizeof *kind_names == AUL_FAULT_KINDS, "a name for each kind");
 
 aul_disk *aul_disk_system(void);
@@ -377,6 +362,20 @@ static int fault_random(void *context, void *buffer, size_t bytes) {
     return system_disk->random(context, buffer, bytes);
 }
 
+static int fault_watch(void *context, const char *path, void **watch) {
+    int failed = STRIKE(WATCH);
+    if (failed) return ERROR(failed);
+    passed(WATCH, 0);
+    return system_disk->watch(context, path, watch);
+}
+
+static int fault_wait_change(void *context, void *watch, u64 ns) {
+    int failed = STRIKE(WAIT_CHANGE);
+    if (failed) return ERROR(failed);
+    passed(WAIT_CHANGE, 0);
+    return system_disk->wait_change(context, watch, ns);
+}
+
 static void *fault_allocate_memory(void *context, size_t bytes) {
     if (STRIKE(ALLOCATE_MEMORY)) return NULL;
     passed(ALLOCATE_MEMORY, bytes);
@@ -424,6 +423,8 @@ __attribute__((constructor)) static void make_table(void) {
     disk.identity = fault_identity;
     disk.self = fault_self;
     disk.random = fault_random;
+    if (disk.watch) disk.watch = fault_watch;
+    disk.wait_change = fault_wait_change;
     disk.allocate_memory = fault_allocate_memory;
     disk.free_memory = fault_free_memory;
 }

@@ -18,7 +18,7 @@
 
 /* cffi: begin */
 
-#define AUL_FAULT_KINDS 24   /* the entries of the table that may fail, and those that cannot */
+#define AUL_FAULT_KINDS 26   /* the entries of the table that may fail, and those that cannot */
 #define AUL_FAULT_FRAMES 24  /* that are kept of a stack */
 #define AUL_FAULT_SHORT -1   /* read and write: half of it; list: half of the names, then EIO */
 #define AUL_FAULT_NOTHING -2 /* write: nothing is written, and no error told */
@@ -40,8 +40,8 @@ typedef struct {
 } aul_fault_stack;
 
 typedef struct {
-    uint64_t calls[24]; /* that reached the operating system, by kind */
-    uint64_t bytes[24]; /* that they read or wrote */
+    uint64_t calls[26]; /* that reached the operating system, by kind */
+    uint64_t bytes[26]; /* that they read or wrote */
     int64_t files;      /* open, directories too */
     int64_t memory;     /* pieces in use */
     uint64_t failed;    /* calls that were made to fail */
