@@ -797,6 +797,44 @@ def test_what_stands_in_line_when_the_volume_is_rewound_conflicts(db: aurolog.Vo
     assert db[1] == bytes(4096)
 
 
+def test_what_a_loop_has_asked_for_comes_before_what_its_thread_does_next(
+    db: aurolog.Volume,
+) -> None:
+    async def main() -> None:
+        first = await one(db, 0, b"first")
+        for turn in range(50):
+            asked = await begin(db, 0, b"later%d" % turn)
+            commit = asked.commit()
+            if turn % 3 == 0:
+                db.backtrack(first)
+                assert db[0].rstrip(b"\0") == b"first"
+            elif turn % 3 == 1:
+                assert db.restore_point(f"name {turn}").lsn == asked.lsn
+            else:
+                assert db.sync() == asked.lsn
+            assert await commit == asked.lsn
+            assert asked.outcome == "committed"
+
+    run(main())
+
+
+def test_an_error_of_one_that_was_first_in_line_is_not_anothers() -> None:
+    """It has been served while the thread waited for the place."""
+
+    def conflict(*_: Any) -> None:
+        commits[0].lsn = 1
+        raise aurolog.ConflictError
+
+    line = _Line(SimpleNamespace(begin=conflict))  # type: ignore[arg-type]
+    loop = new_loop()
+    commits = [Commit(loop, _core.RunMark(0), 0) for _ in range(2)]
+    line.waiting.extend(commits)
+    assert line._serve_next()
+    assert [commit.error for commit in commits] == [None, None]
+    assert line.waiting == [commits[1]]
+    loop.close()
+
+
 def test_names_are_awaited_and_never_keep_a_loop_waiting(db: aurolog.Volume) -> None:
     async def main() -> None:
         lsn = await one(db, 0, b"x")

@@ -412,8 +412,9 @@ class Committer:
                 return who
         return None
 
-    def given_up(self) -> None:
-        """The place is free: who is in line gets it, and waits for no thread."""
+    def serve(self) -> None:
+        """Who is in line is served, as far as that needs no waiting: the place may be free, or what
+        comes now is to come behind them."""
         if self._line.waiting:
             self._line.serve()
 

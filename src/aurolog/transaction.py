@@ -694,7 +694,7 @@ class AsyncTransaction(_Changes):
                 if awaits.fresh and self._native is not None:  # it has come just now
                     native, self._native = self._native, None
                     native.free()
-                    self._committer.given_up()
+                    self._committer.serve()
             raise
         finally:
             awaits.waiters.remove(waiter)
@@ -710,7 +710,7 @@ class AsyncTransaction(_Changes):
         awaits.turn = None
         if native is not None and not (wanted and waiting):
             native.free()
-            self._committer.given_up()
+            self._committer.serve()
         elif native is not None:
             awaits.fresh = True
             self._hold(native)
@@ -818,7 +818,7 @@ class AsyncTransaction(_Changes):
         if awaits is not None and awaits.turn is not None:
             awaits.turn.give(None, self._over())
         if held:
-            self._committer.given_up()
+            self._committer.serve()
 
     async def __aenter__(self) -> AsyncTransaction:
         self._require()

@@ -179,6 +179,7 @@ class Volume(_core.Pages):
 
     def sync(self) -> int:
         """Makes everything committed durable; returns the durable LSN."""
+        self._committer.serve()
         return self._store.sync()
 
     async def sync_async(self) -> int:
@@ -258,6 +259,7 @@ class Volume(_core.Pages):
         lsn = self._lsn(when)
         if dry_run:
             return self._store.preview_backtrack(lsn)
+        self._committer.serve()  # what was asked for before is left behind, too
         return self._store.backtrack(lsn, octets, self._commit_time())
 
     async def backtrack_async(
@@ -280,6 +282,7 @@ class Volume(_core.Pages):
         another, or one that there is.
         """
         octets = moment.check_name(name)
+        self._committer.serve()
         lsn = _core.NEWEST
         if at is not None:
             with self.at(at) as view:  # which refuses what is no moment of the volume
