@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -1366,3 +1367,87 @@ def test_a_sync_is_awaited(db: aurolog.Volume) -> None:
         assert await db.sync_async() == db.durable_lsn == tx.lsn
 
     run(main())
+
+
+def test_threads_behind_one_commit_in_line_all_go_on(path: Path) -> None:
+    """They wait for the same commit, each told of its turn."""
+    interval = sys.getswitchinterval()
+
+    async def main(db: aurolog.Volume) -> None:
+        for _ in range(20):
+            holder = await begin(db, 0, b"holds")
+            await holder.read(0)
+            before = await begin(db, 1, b"before")
+            committed = before.commit()
+            barrier = threading.Barrier(7)
+
+            def commit(page: int, barrier: threading.Barrier = barrier) -> None:
+                barrier.wait()
+                with db.transaction() as tx:
+                    tx.write(page, 0, b"behind")
+
+            with ThreadPoolExecutor(6) as pool:
+                behind = [pool.submit(commit, 3 + number) for number in range(6)]
+                barrier.wait()
+                holder.rollback()
+                await committed
+                for future in behind:
+                    await asyncio.wait_for(asyncio.wrap_future(future), SECONDS_MAX)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with aurolog.open(path, durability="os") as db:
+            run(main(db))
+    finally:
+        sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("what", ["names", "threads"])
+def test_those_who_wait_for_the_place_do_not_keep_its_holder_from_reading(
+    path: Path, what: str
+) -> None:
+    """They fill the loop's executor, which the holder does not need."""
+
+    def commit(page: int) -> None:
+        with db.transaction() as tx:
+            tx.write(page, 0, b"late")
+
+    async def main() -> None:
+        waiting: list[asyncio.Future[Any]]
+        async with db.transaction() as tx:
+            await tx.read(0)
+            if what == "names":
+                waiting = [
+                    asyncio.ensure_future(db.restore_point_async(f"name {n}")) for n in range(64)
+                ]
+            else:
+                waiting = [
+                    asyncio.ensure_future(asyncio.to_thread(commit, 1000 + n)) for n in range(64)
+                ]
+            await asyncio.sleep(0)
+            for page in range(100, 140):
+                tx[page] = bytes([page]) * 4096
+                await asyncio.wait_for(tx.read(page), SECONDS_MAX)
+                await asyncio.wait_for(db.read_async(page - 100), SECONDS_MAX)
+        await asyncio.gather(*waiting)
+
+    with aurolog.open(path, durability="os", cache_bytes=0) as db:
+        with db.transaction() as tx:
+            tx.apply([(page, 0, b"z") for page in range(200)])
+        run(main())
+        assert len(db.restore_points) == (64 if what == "names" else 0)
+
+
+def test_the_same_page_is_put_twice(path: Path) -> None:
+    async def main(db: aurolog.Volume) -> None:
+        async with db.transaction() as tx:
+            tx[0] = b"x" * 4096
+            tx[0] = b"x" * 4096
+        async with db.transaction() as tx:
+            tx[0] = b"x" * 4096
+            tx[0] = b"x" * 4096
+        assert tx.outcome == "committed"
+
+    with aurolog.open(path, durability="os") as db:
+        run(asyncio.wait_for(main(db), SECONDS_MAX))
+        assert db[0] == b"x" * 4096

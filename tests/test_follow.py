@@ -866,3 +866,22 @@ def test_what_recovery_cut_is_nowhere_to_begin(path: Path) -> None:
         with pytest.raises(aurolog.LsnError, match="recovery cut"):
             db.follow(cut.parent_lsn + 1)
         assert db.follow(cut.parent_lsn, timeout=0).__next__().kind == "cut"
+
+
+def test_the_time_of_async_iteration_counts_while_somebody_waits(path: Path) -> None:
+    """Not while the consumer does something else."""
+
+    async def main(db: aurolog.Volume) -> list[int]:
+        seen = []
+        async for commit in db.follow(0, timeout=0.2):
+            seen.append(commit.lsn)
+            if len(seen) < 4:
+                await asyncio.sleep(0.3)  # the consumer's own time
+                async with db.transaction() as tx:
+                    tx.write(0, 0, b"%d" % len(seen))
+        return seen
+
+    with aurolog.open(path, durability="sync") as db:
+        with db.transaction() as tx:
+            tx.write(0, 0, b"0")
+        assert asyncio.run(main(db)) == [1, 2, 3, 4]

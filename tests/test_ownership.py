@@ -602,3 +602,27 @@ def test_a_closed_volume_is_not_told_of(path: Path) -> None:
         env={**os.environ, "PYTHONDEVMODE": "1"},
     )
     assert ran.stderr == b""
+
+
+BAD_CALLS: dict[str, Callable[[Any], Any]] = {
+    "apply": lambda tx: tx.apply([("write", 0, 4090, b"x" * 20)]),
+    "packed": lambda tx: tx.apply(b"junk"),
+    "read": lambda tx: tx[1 << 60],
+    "negative": lambda tx: tx[-1],
+    "put": lambda tx: tx.__setitem__(1 << 60, bytes(4096)),
+}
+
+
+@pytest.mark.parametrize("call", BAD_CALLS)
+def test_an_error_that_is_kept_keeps_no_place(path: Path, call: str) -> None:
+    """Its traceback has the frames of the call, and what they held."""
+    with aurolog.open(path) as db:
+        tx = db.transaction()
+        tx[0]
+        with pytest.raises(aurolog.InputError) as kept:
+            BAD_CALLS[call](tx)
+        tx.rollback()
+        with db.transaction() as other:
+            other.write(0, 0, b"other")
+        assert db[0][:5] == b"other"
+        del kept

@@ -352,13 +352,13 @@ class NativeTransaction:
 
     def apply(self, changes: Any) -> None:
         """All of the packed changes, or none."""
-        handle = self._require()
+        # The handle is in no variable: the traceback of an error would keep the writer's place.
         error = _take_error()
         if type(changes) is bytes:
-            status = lib.aul_tx_apply(handle, changes, len(changes), error)
+            status = lib.aul_tx_apply(self._require(), changes, len(changes), error)
         else:
             with ffi.from_buffer(changes) as buffer:
-                status = lib.aul_tx_apply(handle, buffer, len(buffer), error)
+                status = lib.aul_tx_apply(self._require(), buffer, len(buffer), error)
         if status:
             raise_error(status, error, self._store.path)
         _spare_errors.append(error)

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["Commit", "Committer", "Turn"]
 
 
+#: of threads that come to wait for the same commit
+_waiting = threading.Lock()
+
+
 class Commit:
     """One commit that a loop awaits."""
 
@@ -73,8 +77,9 @@ class Commit:
 
     def wait_in_line(self) -> None:
         """Waits, in a thread that may, until it has been served."""
-        if self.logged is None:
-            self.logged = threading.Event()
+        with _waiting:
+            if self.logged is None:
+                self.logged = threading.Event()
         if not (self.lsn or self.served):  # who serves it looks afterwards
             self.logged.wait()
 

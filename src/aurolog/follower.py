@@ -46,9 +46,8 @@ def _seconds(timeout: float | None) -> float:
 class _Source:
     """Where the commits come from. Knows neither the follower nor the volume."""
 
-    def __init__(self, store: _core.Store, after: int, seconds: float) -> None:
+    def __init__(self, store: _core.Store, after: int) -> None:
         self._store = store
-        self._seconds = seconds
         self._tail = _core.Tail(store, after)
         #: of the last commit that was found: what an interrupt lost is found again
         self.lsn = after
@@ -72,9 +71,13 @@ class _Source:
                 self.lsn = commit.lsn
             return commit
 
-    def wait(self) -> Commit | None:
+    def refresh(self) -> None:
+        """Has what is there found without waiting."""
+        self._store.refresh()
+
+    def wait(self, seconds: float = math.inf) -> Commit | None:
         """The next commit, waited for; ``None``: there is none in time, or it is closed."""
-        end = time.monotonic() + self._seconds
+        end = time.monotonic() + seconds
         with self._turn:
             while not self.closing:
                 durable = self._store.durable_lsn  # before the look: what comes later wakes us
@@ -92,23 +95,35 @@ class _Source:
 class _Worker:
     """The thread that waits for event loops, and what it has found for them."""
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: _Source, timed: bool) -> None:
         self._source = source
+        self._timed = timed
         self.changed = threading.Condition(threading.RLock())
         self.found: deque[Commit] = deque()
         self.found_pages = 0
         self.waiters: list[asyncio.Future[None]] = []
+        #: it has found what there is, and waits for more
+        self.idle = False
         self.over = False
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            while self._wait_for_room() and (commit := self._source.wait()) is not None:
-                more: Commit | None = commit
-                while more is not None:
-                    self._keep(more)
-                    more = self._source.take() if self._has_room() else None
+            self._source.refresh()
+            while self._wait_for_room():
+                while self._has_room() and (commit := self._source.take()) is not None:
+                    self._keep(commit)
                 self._tell()
+                if not self._has_room():
+                    continue
+                self.idle = True
+                if self._timed:
+                    self._tell()  # their time counts from now on
+                found = self._source.wait()
+                self.idle = False
+                if found is None:
+                    break
+                self._keep(found)
         except BaseException as error:  # noqa: BLE001 - it is raised where a commit is awaited
             self.error = error
         with self.changed:
@@ -166,10 +181,11 @@ class Follower:
     or of its last reference.
     """
 
-    __slots__ = ("__weakref__", "_generation", "_lsn", "_over", "_source", "_worker")
+    __slots__ = ("__weakref__", "_generation", "_lsn", "_over", "_seconds", "_source", "_worker")
 
     def __init__(self, store: _core.Store, after: int, timeout: float | None) -> None:
-        self._source = _Source(store, after, _seconds(timeout))
+        self._seconds = _seconds(timeout)
+        self._source = _Source(store, after)
         self._generation = _core.fork_generation
         self._lsn = after
         self._over = False
@@ -188,7 +204,7 @@ class Follower:
     def __next__(self) -> Commit:
         if self._worker is not None:
             raise InputError("the follower is iterated with async for: make another one")
-        commit = None if self._over else self._source.wait()
+        commit = None if self._over else self._source.wait(self._seconds)
         if commit is None:
             self._over = True
             raise StopIteration
@@ -200,12 +216,14 @@ class Follower:
         return self
 
     async def __anext__(self) -> Commit:
-        from asyncio import get_running_loop  # noqa: PLC0415 - see above
+        from asyncio import get_running_loop, wait  # noqa: PLC0415 - see above
 
         worker = self._begin()
+        in_time = True
         while not self._over:
             with worker.changed:
-                over = worker.over  # before the look: then there is no more
+                over = worker.over or not in_time  # before the look: then there is no more
+                idle = worker.idle
                 commit = worker.take()
                 waiter = get_running_loop().create_future()
                 if commit is None and not over:
@@ -214,9 +232,12 @@ class Follower:
                 self._lsn = commit.lsn
                 return commit
             if not over:
-                await waiter
+                # The time counts while somebody waits, and what is there already needs none.
+                seconds = self._seconds if idle and self._seconds < math.inf else None
+                done, _ = await wait([waiter], timeout=seconds)
+                in_time = bool(done)
                 continue
-            self._over = True
+            self.close()
             if worker.error is not None:
                 raise worker.error
         raise StopAsyncIteration
@@ -226,7 +247,7 @@ class Follower:
         if self._generation != _core.fork_generation:  # it is not in a forked child
             self._source.check_open()
         if self._worker is None:
-            worker = _Worker(self._source)
+            worker = _Worker(self._source, self._seconds < math.inf)
             # A daemon: it keeps nothing but the store, and ends with its source.
             threading.Thread(target=worker.run, name="aurolog follower", daemon=True).start()
             self._worker = worker

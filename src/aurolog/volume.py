@@ -20,7 +20,7 @@ from aurolog.clock import checked_time, nanoseconds_of, time_of
 from aurolog.committer import Committer
 from aurolog.errors import AurologError, InputError, MomentError
 from aurolog.follower import Follower
-from aurolog.loops import in_thread
+from aurolog.loops import in_executor, in_thread
 from aurolog.moment import When
 from aurolog.transaction import Transaction
 from aurolog.values import Batch, Recovery, RestorePoint, Rewind, Run, Stats, VerifyReport, Version
@@ -224,7 +224,7 @@ class Volume(_core.Pages):
                 return point.lsn
             raise MomentError(
                 f"there is no restore point {parsed!r:.80}, and it is no LSN and no time: "
-                "restore_points has those that there are"
+                "see which restore points there are"
             )
         with self.at(self._store.visible_lsn) as newest:
             newest_ns = newest.time_ns
@@ -266,7 +266,7 @@ class Volume(_core.Pages):
         self, when: When, *, dry_run: bool = False, note: str | None = None
     ) -> Rewind:
         """Like ``backtrack``, for an event loop, which goes on meanwhile."""
-        return await in_thread(self.backtrack, when, dry_run=dry_run, note=note)
+        return await in_executor(self.backtrack, when, dry_run=dry_run, note=note)
 
     def _commit_time(self) -> int:
         """What the user's clock says, never 0, which stands for the system's."""
@@ -293,7 +293,7 @@ class Volume(_core.Pages):
 
     async def restore_point_async(self, name: str, *, at: When | None = None) -> RestorePoint:
         """Like ``restore_point``, for an event loop, which goes on meanwhile."""
-        return await in_thread(self.restore_point, name, at=at)
+        return await in_executor(self.restore_point, name, at=at)
 
     def delete_restore_point(self, name: str) -> None:
         """Deletes a name, durably; what it named stays. Raises ``RestorePointError`` when there is
@@ -304,7 +304,7 @@ class Volume(_core.Pages):
 
     async def delete_restore_point_async(self, name: str) -> None:
         """Like ``delete_restore_point``, for an event loop, which goes on meanwhile."""
-        await in_thread(self.delete_restore_point, name)
+        await in_executor(self.delete_restore_point, name)
 
     @property
     def restore_points(self) -> dict[str, RestorePoint]:
