@@ -99,6 +99,26 @@ static void check_records(const frames *f) {
     }
 }
 
+/* A control record, encoded again. Of the padding nothing is kept. */
+static void check_control(const frames *f) {
+    aul_control_record control;
+    u8 again[AUL_NAME_BYTES + AUL_NAME_MAX + 8];
+    const aul_scan *scan = &f->scan;
+    if (aul_scan_control(scan, &control) || control.kind == AUL_CLEAN_CLOSE) return;
+    const u8 *data = scan->payload + scan->records_at + AUL_RECORD_HEADER;
+    if (control.kind == AUL_BRANCH_POINT) {
+        aul_branch_encode(again, &control.branch);
+        AUL_FUZZ_MUST(memcmp(again, data, AUL_BRANCH_BYTES) == 0,
+                      "a branch point changes when it is decoded and encoded");
+    } else {
+        aul_restore_point_encode(again, &control.point);
+        AUL_FUZZ_MUST(
+            memcmp(again, data, 36) == 0 &&
+                memcmp(again + AUL_NAME_BYTES, data + AUL_NAME_BYTES, control.point.bytes) == 0,
+            "a restore point changes when it is decoded and encoded");
+    }
+}
+
 static void read_frames(frames *f, aul_part *part) {
     aul_scan *scan = &f->scan;
     int status;
@@ -106,6 +126,7 @@ static void read_frames(frames *f, aul_part *part) {
         AUL_FUZZ_MUST(scan->offset <= scan->end && scan->offset % AUL_FRAME_ALIGN == 0);
         check_frame(f);
         check_records(f);
+        check_control(f);
         status = aul_scan_index(scan, part);
         AUL_FUZZ_MUST(status == AUL_OK || status == AUL_CORRUPT);
         if (status) break;

@@ -18,6 +18,13 @@ static void check_history(aul_disk *disk, const aul_history *history) {
             AUL_FUZZ_MUST(hole == 0 || at->end < path.holes[hole - 1].start);
             AUL_FUZZ_MUST(at->start == at->end || aul_path_hole(&path, at->start) == at);
         }
+        for (size_t cut = 0; cut < history->count; cut++) {
+            const aul_branch *branch = &history->items[cut];
+            AUL_FUZZ_MUST(branch->kind != AUL_BRANCH_CUT ||
+                              branch->parent_at + 1 == branch->resumed_at ||
+                              !aul_path_holds(&path, branch->parent_at + 1),
+                          "a path leads through what was cut");
+        }
         aul_history_cut_at(history, lsn);
         aul_path_free(disk, &path);
     }
@@ -63,6 +70,7 @@ void aul_fuzz_run(aul_fuzz_input *input) {
                       "a manifest changes when it is read and written");
         AUL_FUZZ_MUST(again.segment_count == manifest.segment_count &&
                       again.history.count == manifest.history.count &&
+                      again.names.count == manifest.names.count &&
                       again.durable_lsn == manifest.durable_lsn && again.epoch == manifest.epoch);
         free(first);
         free(second);

@@ -23,6 +23,9 @@ typedef enum {
     KILL,        /* the process */
     CUT,         /* the power; some of what was not synced survives */
     CUT_IN_BULK, /* in the midst of a bulk commit */
+    REWIND,      /* to the commit before the last */
+    BACK,        /* to what the last rewind left behind */
+    NAME,        /* the newest commit, and delete the name before it */
 } step;
 
 static const step lives[AUL_FUZZ_VOLUMES][16] = {
@@ -36,6 +39,9 @@ static const step lives[AUL_FUZZ_VOLUMES][16] = {
     {COMMIT, COMMIT_OS, KILL, COMMIT, BULK, COMMIT_OS, CUT, COMMIT, CLOSE},
     {COMMIT, CUT_IN_BULK},
     {COMMIT, CLOSE, COMMIT, KILL, COMMIT, KEEP, CLOSE, COMMIT, COMMIT_OS, KILL},
+    {COMMIT, NAME, COMMIT, REWIND, COMMIT, NAME, BACK, NAME, COMMIT, CLOSE},
+    {COMMIT, COMMIT, NAME, REWIND, COMMIT_OS, NAME, KILL, BACK, COMMIT, NAME, COMMIT_OS, KILL},
+    {COMMIT, NAME, BULK, NAME, REWIND, BULK, KEEP, BACK, NAME, CLOSE, COMMIT, REWIND, COMMIT, CUT},
 };
 
 typedef struct {
@@ -43,6 +49,8 @@ typedef struct {
     aul_store *store;
     aul_random random;
     aul_model model;
+    u64 left;       /* the newest commit before the last rewind */
+    u32 names;      /* made */
     u64 syncs_left; /* until the power is cut */
     aul_simdisk *cut;
 } life;
@@ -67,6 +75,31 @@ static void commit(life *l, size_t bytes, u32 durability) {
     aul_error error = {0};
     int status = aul_commit_changes(l->store, changes, used, &options, 1000, &outcome, &error);
     AUL_FUZZ_MUST(!status, "a commit to a volume to start from: %s", error.text);
+}
+
+/* The model's pages, from which changes are drawn, need not be the volume's. */
+static void rewind_to(life *l, u64 lsn) {
+    aul_commit_options options = {.note = (const u8 *)"rewind", .note_bytes = 6};
+    aul_rewind_info info;
+    aul_outcome outcome = {0};
+    aul_error error = {0};
+    int status = aul_backtrack(l->store, lsn, 0, &options, 1000, &info, &outcome, &error);
+    AUL_FUZZ_MUST(!status, "a rewind of a volume to start from: %s", error.text);
+    l->left = info.from_lsn;
+}
+
+static void make_name(life *l) {
+    char name[16], before[16];
+    aul_commit_options options = {0};
+    aul_restore_point_info info;
+    aul_outcome outcome = {0};
+    size_t bytes = (size_t)snprintf(before, sizeof before, "name %u", l->names++);
+    snprintf(name, sizeof name, "name %u", l->names);
+    AUL_FUZZ_MUST(!aul_restore_point_make(l->store, name, bytes, AUL_NEWEST, &options, 1000, &info,
+                                          &outcome, NULL));
+    if (l->names % 2 == 0)
+        AUL_FUZZ_MUST(
+            !aul_restore_point_delete(l->store, before, bytes, &options, 1000, &outcome, NULL));
 }
 
 static void watch(void *argument, aul_sim_call call, const char *path) {
@@ -118,6 +151,15 @@ static void take_step(life *l, step what) {
         AUL_FUZZ_MUST(l->cut, "the bulk commit has too few syncs");
         end(l, l->cut);
         break;
+    case REWIND:
+        rewind_to(l, aul_visible_lsn(l->store) - 1);
+        break;
+    case BACK:
+        rewind_to(l, l->left);
+        break;
+    case NAME:
+        make_name(l);
+        break;
     case NOTHING:
         break;
     }
@@ -145,18 +187,35 @@ static void add_anchor(aul_fuzz_file *file, u64 offset) {
     file->anchors[file->anchor_count++] = offset;
 }
 
+/* What the manifest lists. */
+static void find_listed(aul_fuzz_file *file, const u8 *bytes) {
+    u64 at = 256, points = at + get32(bytes + 112) * (u64)AUL_BRANCH_BYTES;
+    aul_restore_point point;
+    for (; at < points; at += AUL_BRANCH_BYTES) add_anchor(file, at);
+    for (u32 i = 0; i < get32(bytes + 124); i++) {
+        AUL_FUZZ_MUST(!aul_restore_point_decode(bytes + at, file->bytes - at, &point));
+        add_anchor(file, at);
+        at += aul_restore_point_bytes(&point);
+    }
+    for (; at < file->bytes; at += 192) add_anchor(file, at);
+}
+
+/* A frame, and the record of a control batch in it. */
+static void find_frame(aul_fuzz_file *file, const u8 *bytes, u64 at) {
+    const u8 *batch = bytes + at + AUL_FRAME_HEADER;
+    add_anchor(file, at);
+    if (at + AUL_FRAME_HEADER + AUL_BATCH_HEADER <= file->bytes && batch[6] == AUL_BATCH_CONTROL)
+        add_anchor(file, at + AUL_FRAME_HEADER + get16(batch + 4));
+}
+
 /* Where structures begin: magics; what the manifest lists; the blocks of a footer. */
 static void find_anchors(aul_fuzz_file *file, const u8 *bytes) {
     u64 log_end = AUL_BLOCK;
     add_anchor(file, 0);
-    if (file->bytes >= 256 && memcmp(bytes, "AULMANIF", 8) == 0) {
-        u64 at = 256, segments = at + get32(bytes + 112) * (u64)AUL_BRANCH_BYTES;
-        for (; at < segments; at += AUL_BRANCH_BYTES) add_anchor(file, at);
-        for (; at < file->bytes; at += 192) add_anchor(file, at);
-    }
+    if (file->bytes >= 256 && memcmp(bytes, "AULMANIF", 8) == 0) find_listed(file, bytes);
     for (u64 at = 8; at + AUL_FRAME_HEADER <= file->bytes; at += 8) {
         if (get32(bytes + at) == AUL_FRAME_MAGIC) {
-            add_anchor(file, at);
+            find_frame(file, bytes, at);
             log_end = at + aul_frame_bytes(get32(bytes + at + 12));
         }
     }

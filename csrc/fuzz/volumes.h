@@ -10,7 +10,7 @@
 
 #define AUL_FUZZ_PATH "/v"
 #define AUL_FUZZ_PAGE_SIZE 512u
-#define AUL_FUZZ_VOLUMES 10
+#define AUL_FUZZ_VOLUMES 13
 #define AUL_FUZZ_FILES_MAX 32
 #define AUL_FUZZ_EDITS_MAX 64
 
