@@ -188,8 +188,8 @@ def test_a_path_may_be_bytes(path: Path) -> None:
 MESSAGES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "a slice": (lambda db, tx: db[0:3], r"slice\(0, 3, None\).*read_many\(range\(start, stop\)\)"),
     "one tuple": (lambda db, tx: tx.apply((1, 0, b"x")), "pass a list of tuples"),
-    "an LSN of text": (lambda db, tx: db.log("a"), "an LSN is .* not 'a'$"),
-    "a last LSN of text": (lambda db, tx: db.log(1, "b"), "an LSN is .* not 'b'$"),
+    "a name that is not there": (lambda db, tx: db.log("a"), "no restore point 'a', and it is no"),
+    "a last one that is not": (lambda db, tx: db.log(1, "b"), "no restore point 'b', and it is no"),
     "an LSN above": (lambda db, tx: db.at(99), "LSN 99 is above the visible LSN 1: ask for"),
     "bytes as page numbers": (lambda db, tx: db.read_many(b"12345678"), "wider than a byte.*'B'"),
     "a buffer that is released": (lambda db, tx: tx.write(0, 0, _released()), "cannot be read"),
