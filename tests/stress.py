@@ -10,20 +10,22 @@ until the volume is closed under them, or dropped without being closed; the next
 - *bankers* move money between accounts on many pages, reading in the transaction;
 - a *cutter* writes a number into the pages of a range, or truncates all of it;
 - *readers* read groups in one crossing, views of any LSN, pinned pages, the log, versions;
-- *followers* open the volume read-only beside its writer.
+- *followers* open the volume read-only beside its writer;
+- in every other session a *rewinder* goes to past commits, forth and back, and names where it was.
 
 What a tear would break: every group shows one number, which at a commit's LSN is that commit's; the
 money is constant; the range is there whole or not at all; no reader sees anything older than it saw
-before; a view shows the same as long as it is held, as does a pinned page; many pages read in one
-crossing are the same as read one by one; batches of the log follow each other without a gap; what
-was acknowledged is there after the next opening, and a follower shows no less than was durable
-before it came.
+before, unless it was rewound; a view shows the same as long as it is held, as does a pinned page;
+many pages read in one crossing are the same as read one by one; batches of the log follow each
+other without a gap; what was acknowledged is there after the next opening, and a follower shows no
+less than was durable before it came.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import itertools
 import os
@@ -36,7 +38,7 @@ import traceback
 import warnings
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,21 +97,18 @@ class History:
         self.lsns: list[int] = []
         self.numbers: list[int] = []
         self.begun = 0
+        self.last = 0  # acknowledged, since the last rewind
 
     def acknowledge(self, lsn: int, number: int) -> None:
         """Numbers first: whoever finds the LSN finds the number."""
         self.numbers.append(number)
         self.lsns.append(lsn)
+        self.last = number
 
     def at(self, lsn: int) -> int | None:
         """The number at this very commit, if it was one."""
         place = bisect_right(self.lsns, lsn) - 1
         return self.numbers[place] if place >= 0 and self.lsns[place] == lsn else None
-
-    @property
-    def last(self) -> int:
-        """The last number acknowledged."""
-        return self.numbers[-1] if self.numbers else 0
 
 
 class Stress:
@@ -124,6 +123,7 @@ class Stress:
         self.bulk = History()
         self.failures: list[str] = []
         self.over = threading.Event()
+        self.rewinding = self.was_rewound = False  # this session, the volume
         with aurolog.open(path) as db, db.transaction() as tx:
             for page in range(ACCOUNTS_AT, ACCOUNTS_AT + ACCOUNTS):
                 tx.apply(both_ends(page, BALANCE))
@@ -133,6 +133,8 @@ class Stress:
         self.over.clear()
         db = self.open_when_free()
         self._after_opening(db)
+        self.rewinding = self.tally["sessions"] % 2 == 1
+        self.was_rewound |= self.rewinding
         bodies: list[Callable[[aurolog.Volume, random.Random], None]] = [
             *(self._counter(n) for n in range(COUNTERS - 1)),
             self._awaiting_counter,
@@ -142,6 +144,7 @@ class Stress:
             self._viewer,
             self._logger,
             self._follower,
+            *([self._rewinder] * self.rewinding),
         ]
         threads = [
             threading.Thread(target=self._guarded, args=(body, db, n), daemon=True)
@@ -189,9 +192,14 @@ class Stress:
     def _after_opening(self, db: aurolog.Volume) -> None:
         for counter, history in enumerate(self.histories):
             found = number_of(db, group(counter))
-            assert history.last <= found <= history.begun, (counter, history.last, found)
-            history.begun = found
-        assert self.bulk.last <= number_of(db, range(BULK_AT, BULK_AT + BULK_PAGES))
+            assert found <= history.begun, (counter, history.begun, found)
+            assert history.last <= found or self.rewinding, (counter, history.last, found)
+            history.last = found
+            if not self.was_rewound:  # what was left behind has numbers, too
+                history.begun = found
+        found = number_of(db, range(BULK_AT, BULK_AT + BULK_PAGES))
+        assert self.bulk.last <= found or self.rewinding
+        self.bulk.last = found
         self._check_money(db)
 
     # those who write
@@ -204,14 +212,16 @@ class Stress:
                 number = history.begun = history.begun + 1
                 bulk = counter == 0 and rng.random() < 0.02
                 durability = ("sync", "os", rng.choice(("sync", "os")))[counter]
-                with db.transaction(durability=durability, note=f"{counter} {number}") as tx:
+                tx = db.transaction(durability=durability, note=f"{counter} {number}")
+                with self._may_conflict(), tx:
                     for page in group(counter):
                         tx.apply(both_ends(page, number))
                     if bulk:
                         image = number.to_bytes(8, "little") * 512
                         pages = range(BULK_AT, BULK_AT + BULK_PAGES)
                         tx.apply([("image", page, image) for page in pages])
-                assert tx.lsn is not None
+                if tx.lsn is None:
+                    continue
                 history.acknowledge(tx.lsn, number)
                 if bulk:
                     self.bulk.acknowledge(tx.lsn, number)
@@ -238,6 +248,9 @@ class Stress:
                     *(future for _, _, future in begun), return_exceptions=True
                 )
                 for (tx, number, _), result in zip(begun, results, strict=True):
+                    if isinstance(result, aurolog.ConflictError) and self.rewinding:
+                        self.tally["conflicts"] += 1
+                        continue
                     if isinstance(result, BaseException):
                         raise result
                     assert tx.lsn is not None
@@ -251,7 +264,8 @@ class Stress:
         accounts = range(ACCOUNTS_AT, ACCOUNTS_AT + ACCOUNTS)
         while not self.over.is_set():
             source, target = rng.sample(accounts, 2)
-            with db.transaction(durability=rng.choice(("sync", "os"))) as tx:
+            durability = rng.choice(("sync", "os"))
+            with self._may_conflict(), db.transaction(durability=durability) as tx:
                 has, gets = number_in(tx[source]), number_in(tx[target])
                 amount = rng.randint(0, has)
                 tx.apply(both_ends(source, has - amount))
@@ -263,7 +277,7 @@ class Stress:
     def _cutter(self, db: aurolog.Volume, rng: random.Random) -> None:
         pages = range(RANGE_AT, RANGE_AT + RANGE_PAGES)
         while not self.over.is_set():
-            with db.transaction(durability="os") as tx:
+            with self._may_conflict(), db.transaction(durability="os") as tx:
                 if rng.random() < 0.5:
                     tx.truncate(RANGE_AT)
                 else:
@@ -271,6 +285,45 @@ class Stress:
                     for page in pages:
                         tx.apply(both_ends(page, number))
             self.over.wait(rng.random() * 0.01)  # or it would have the place most of the time
+
+    @contextlib.contextmanager
+    def _may_conflict(self) -> Iterator[None]:
+        """Where somebody rewinds, transactions are over, and nothing of them is committed."""
+        try:
+            yield
+        except aurolog.ConflictError:
+            if not self.rewinding:
+                raise
+            self.tally["conflicts"] += 1
+
+    def _rewinder(self, db: aurolog.Volume, rng: random.Random) -> None:
+        """Goes to a commit of late, or back to what it left, and names where it was."""
+        left, names = 0, list(db.restore_points)
+        while not self.over.is_set():
+            lsn = left
+            if not left or rng.random() < 0.6:
+                lsn = max(2, db.visible_lsn - rng.randint(0, 3000))
+            try:
+                done = db.backtrack(lsn)
+            except aurolog.LsnError as error:
+                if "cut" not in str(error):
+                    raise
+                continue
+            assert done.to_lsn <= lsn
+            left = done.from_lsn
+            self.tally["rewinds"] += 1
+            if rng.random() < 0.3:
+                name = f"left {left} {self.tally['rewinds']}"
+                point = db.restore_point(name, at=left)
+                assert point.lsn == left
+                names.append(name)
+            if len(names) > 20:
+                db.delete_restore_point(names.pop(rng.randrange(len(names))))
+            assert set(db.restore_points) == set(names)
+            history = db.history
+            assert history[-1].current
+            assert [run.lsn for run in history] == sorted({run.lsn for run in history})
+            self.over.wait(rng.random() * 0.02)
 
     # those who read
 
@@ -308,8 +361,9 @@ class Stress:
                 found = number_of(db, group(counter))
             else:
                 found = number_in(db[rng.choice(group(counter))])
-            assert found >= seen[counter], f"fell from {seen[counter]} to {found}"
-            assert found >= acknowledged, f"{acknowledged} was acknowledged, {found} is shown"
+            if not self.rewinding:
+                assert found >= seen[counter], f"fell from {seen[counter]} to {found}"
+                assert found >= acknowledged, f"{acknowledged} was acknowledged, {found} is shown"
             seen[counter] = found
             if rng.random() < 0.2:
                 self._check_money(db)

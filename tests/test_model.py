@@ -619,8 +619,8 @@ class Volumes(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def read_a_part_of_the_log(self, data: st.DataObject) -> None:
-        lsns = st.integers(1, self.db.visible_lsn + 2)
-        first, last = data.draw(lsns), data.draw(lsns)
+        lsns = sorted({1, *self._edges()} - {0})
+        first, last = one_of(data, lsns), one_of(data, lsns)
         assert list(self.db.log(first, last)) == [
             batch
             for batch in self.batches
@@ -681,6 +681,17 @@ class Volumes(RuleBasedStateMachine):
         assert reader.page_size == self.size
         assert reader.volume_id == self.db.volume_id
         return reader
+
+    @precondition(lambda self: self.readers)
+    @rule(choice=st.integers(0, KEPT_MAX - 1))
+    def refresh_a_reader(self, choice: int) -> None:
+        """It moves on, over rewinds and names too, to what is durable."""
+        at = choice % len(self.readers)
+        reader, before = self.readers[at]
+        lsn = reader.refresh()
+        assert before <= lsn == self.db.durable_lsn
+        self.readers[at] = (reader, lsn)
+        self._check_runs_and_names(reader, lsn)
 
     @precondition(lambda self: self.readers)
     @rule(choice=st.integers(0, KEPT_MAX - 1), every=st.booleans())
