@@ -485,6 +485,27 @@ class Volumes(RuleBasedStateMachine):
         assert self.db.backtrack(when, note=note) == wanted
         self._rewound(wanted, note or "")
 
+    @rule(data=st.data(), turns=st.integers(2, 8))
+    def go_forth_and_back(self, data: st.DataObject, turns: int) -> None:
+        """Small commits, and rewinds to one of late, a branch point too: the runs go on from each
+        other in all ways."""
+        for turn in range(turns):
+            byte, page = data.draw(st.integers(0, 255)), data.draw(st.integers(0, 2))
+            late = [0, *(commit.lsn for commit in self.past.commits)][-6:]
+            lsn = one_of(data, late)
+            if data.draw(st.booleans()):
+                done = self._rewind_to(lsn, self.past.newest_lsn + 1)
+                assert self.db.backtrack(lsn) == done
+                self._rewound(done)
+            else:
+                draft = self.model.begin()
+                draft.write(page, turn, bytes([byte]))
+                with self.db.transaction() as tx:
+                    tx.write(page, turn, bytes([byte]))
+                self._committed([(draft, tx)])
+            self._check_runs_and_names(self.db, self.past.newest_lsn)
+            assert_same(self.db, self.model.newest)
+
     def _rewind_to(self, lsn: int, at: int | None, pages: bool = False) -> aurolog.Rewind:
         """What a rewind tells whose branch point has the LSN `at`."""
         before, target = self.past.newest_lsn, self.past.last(lsn)
