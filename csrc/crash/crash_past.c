@@ -151,9 +151,11 @@ static bool adopt(aul_crash_run *run, aul_model *model, const aul_history *histo
     return true;
 }
 
-/* Every branch point is the model's, and none is missing. */
-static bool check_history(aul_crash_run *run, const aul_history *history, const aul_model *model) {
-    size_t at = history->count;
+/* Every branch point that is shown is the model's, and none is missing. (A follower that could not
+ * go on may have noted more.) */
+static bool check_history(aul_crash_run *run, const aul_history *history, const aul_model *model,
+                          u64 shown) {
+    size_t at = aul_history_until(history, shown);
     const aul_model_state *state = aul_model_top(model);
     for (; state > model->states; state--) {
         if (state->kind != AUL_BRANCH_POINT) continue;
@@ -177,7 +179,8 @@ bool aul_crash_see(aul_crash_run *run, aul_store *store, aul_model *model) {
     if (!time_ns) time_ns = store->log.last_time_ns; /* of the volume's first commit, then */
     if (shown > aul_model_top(model)->lsn)
         aul_model_push_control(model, AUL_CLEAN_CLOSE, shown, time_ns);
-    return check_history(run, history, model) && aul_crash_check_names(run, store, model, shown);
+    return check_history(run, history, model, shown) &&
+           aul_crash_check_names(run, store, model, shown);
 }
 
 static bool is_named(const aul_restore_point_info *info, const aul_model_state *maker) {
