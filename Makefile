@@ -119,6 +119,9 @@ endef
 
 # Tests of programs of their own, which know nothing of this build, are left out.
 APART = $(addprefix --ignore=tests/test_,crash.py flips.py call_failures.py)
+# And those of Python alone, where it is C that is looked at.
+PYTHON_ALONE = $(addprefix --ignore=tests/test_,cli.py cli_time.py coverage.py demo.py history.py \
+	moment.py tidy.py)
 
 # AddressSanitizer's reports go to files, where no test can swallow them, and any of them is a
 # failure. The other's go to standard error, which pytest must therefore not capture by descriptor.
@@ -131,7 +134,7 @@ sanitize: $(SANITIZE_VENV)/.sanitized
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:log_path=$(REPORT) \
 	UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1 \
 	$(SANITIZE_PY) -m pytest -p no:faulthandler --capture=sys --timeout=1200 $(PARALLEL) \
-		$(APART) $(ARGS) || status=$$?; \
+		$(APART) $(PYTHON_ALONE) $(ARGS) || status=$$?; \
 	$(SHOW_REPORTS)
 
 wheel: $(VENV)/.dev

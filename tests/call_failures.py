@@ -55,8 +55,8 @@ LOG_WRITERS = {"sync_logged", "write_segment", "write_bulk"}
 #: of a full disk: what needs space there
 SPACE = {"write", "allocate", "truncate", "make_directory", "rename"}
 MEMORY = {"allocate_memory"}
-#: programs with threads of Python's
-UNSTEADY = {"awaited", "two_threads"}
+#: programs with threads of Python's, or that wait for a time
+UNSTEADY = {"awaited", "reader_moves_on", "two_threads"}
 
 
 @dataclass(frozen=True)

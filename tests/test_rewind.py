@@ -197,6 +197,7 @@ def test_cached_reads_cost_the_same_after_many_rewinds(db: aurolog.Volume) -> No
     assert db.stats().cache_hits == hits + 50
 
 
+@pytest.mark.slow
 def test_ten_thousand_rewinds_to_one_point(path: Path) -> None:
     with aurolog.open(path, durability="os") as db:
         with db.transaction() as tx:
