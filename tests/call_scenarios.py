@@ -695,6 +695,17 @@ def rewound(run: Run) -> None:
     leave(run, db)
 
 
+def just_rewound(run: Run) -> None:
+    """The same, where no manifest knows of it yet."""
+    db = run.open()
+    assert db is not None
+    for _ in range(3):
+        assert run.commit(db)
+    run.name(db, "kept")
+    assert run.rewind(db, run.history.commits[1].lsn)
+    leave(run, db)
+
+
 def torn(run: Run) -> None:
     """What is left when the power goes while a bulk batch is written: a hole in it, and more behind
     the hole.
@@ -1058,6 +1069,12 @@ def rewind_first(run: Run) -> None:
         run.close(db)
 
 
+@program(just_rewound)
+def recover_just_rewound(run: Run) -> None:
+    """Opening what had been rewound and named a moment before."""
+    recover_rewound(run)
+
+
 @program(rewound)
 def recover_rewound(run: Run) -> None:
     """Opening what had been rewound; and it goes on being."""
@@ -1069,7 +1086,7 @@ def recover_rewound(run: Run) -> None:
     if db is None:
         return
     run.past(db)
-    run.rewind(db, run.history.commits[4].lsn)
+    run.rewind(db, run.history.commits[2].lsn)
     run.name(db, "again")
     run.commit(db)
     run.read(db)

@@ -249,6 +249,7 @@ class Stress:
                 )
                 for (tx, number, _), result in zip(begun, results, strict=True):
                     if isinstance(result, aurolog.ConflictError) and self.rewinding:
+                        assert tx.outcome == "rolled back", f"{tx!r} is told as in conflict"
                         self.tally["conflicts"] += 1
                         continue
                     if isinstance(result, BaseException):

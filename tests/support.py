@@ -596,9 +596,11 @@ def patch_manifest(path: Path, offset: int, data: bytes) -> None:
     overwrite(manifest, 8, struct.pack("<I", crc32c(manifest.read_bytes()[12:])))
 
 
-def patch_control(frame: Frame, offset: int, data: bytes, before: int | None = None) -> None:
-    """Other bytes in the record of a control batch, from its header on, and another commit before
-    it; under checksums that fit.
+def patch_control(
+    frame: Frame, offset: int, data: bytes, before: int | None = None, epoch: int | None = None
+) -> None:
+    """Other bytes in the record of a control batch, from its header on, another commit before it
+    and another epoch; under checksums that fit.
     """
     whole = frame.segment.read_bytes()
     payload = bytearray(whole[frame.offset + 64 : frame.end])
@@ -606,6 +608,8 @@ def patch_control(frame: Frame, offset: int, data: bytes, before: int | None = N
     payload[at + offset : at + offset + len(data)] = data
     if before is not None:
         struct.pack_into("<Q", payload, 32, before)
+    if epoch is not None:
+        struct.pack_into("<Q", payload, 40, epoch)
     lsn = struct.pack("<Q", frame.first_lsn)
     struct.pack_into("<I", payload, at, crc32c(lsn + payload[at + 4 :], crc32c(whole[40:56])))
     struct.pack_into("<I", payload, 0, crc32c(bytes(payload[4:at])))

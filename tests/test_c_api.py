@@ -178,3 +178,55 @@ def test_damage_without_a_place_is_told_as_the_volumes() -> None:
     with pytest.raises(aurolog.CorruptionError) as told:
         raise_error(lib.AUL_CORRUPT, ffi.new("aul_error *"), "/volume")
     assert "/volume" in str(told.value)
+
+
+def test_names_that_no_restore_point_can_have_are_refused(db: aurolog.Volume) -> None:
+    """With or without words; nothing is logged, and the writer's place is free."""
+    store, info = db._store.handle, ffi.new("aul_restore_point_info *")
+    outcome, error = ffi.new("aul_outcome *"), ffi.new("aul_error *")
+    options = ffi.new("aul_commit_options *")
+    for name in (b"", b"x" * 256, b"a\0b"):
+        for words in (error, ffi.NULL):
+            made = lib.aul_restore_point_make(
+                store, name, len(name), lib.AUL_NEWEST, options, 0, info, outcome, words
+            )
+            assert made == lib.AUL_INPUT
+            deleted = lib.aul_restore_point_delete(
+                store, name, len(name), options, 0, outcome, words
+            )
+            assert deleted == lib.AUL_INPUT
+    note = ffi.new("uint8_t[]", 256)
+    options.note, options.note_bytes = note, 256
+    make = lib.aul_restore_point_make
+    assert make(store, b"x", 1, lib.AUL_NEWEST, options, 0, info, outcome, error) == lib.AUL_INPUT
+    rewind = ffi.new("aul_rewind_info *")
+    assert lib.aul_backtrack(store, 0, 0, options, 0, rewind, outcome, error) == lib.AUL_INPUT
+    assert (db.visible_lsn, outcome.logged) == (0, 0)
+    with db.transaction() as tx:
+        tx.write(0, 0, b"goes on")
+
+
+def test_who_names_waits_for_the_writers_place_and_who_rewinds_takes_it(
+    db: aurolog.Volume,
+) -> None:
+    store, info = db._store.handle, ffi.new("aul_restore_point_info *")
+    outcome, error = ffi.new("aul_outcome *"), ffi.new("aul_error *")
+    options = ffi.new("aul_commit_options *")
+    with db.transaction() as tx:
+        tx.write(0, 0, b"one")
+    tx = db.transaction()
+    assert tx[0][:3] == b"one"
+    make = lib.aul_restore_point_make
+    assert make(store, b"x", 1, lib.AUL_NEWEST, options, 5, info, outcome, error) == lib.AUL_BUSY
+    assert make(store, b"x", 1, 9, options, 5, info, outcome, error) == lib.AUL_BUSY
+    delete = lib.aul_restore_point_delete
+    assert delete(store, b"x", 1, options, 5, outcome, error) == lib.AUL_BUSY
+    assert not outcome.logged
+    options.durability = lib.AUL_DURABILITY_LOGGED
+    rewind = ffi.new("aul_rewind_info *")
+    assert lib.aul_backtrack(store, 0, 0, options, 5, rewind, outcome, error) == lib.AUL_PENDING
+    assert outcome.lsn == rewind.lsn == 2
+    with pytest.raises(aurolog.ConflictError):
+        tx.commit()
+    assert make(store, b"x", 1, 9, options, 5, info, outcome, error) == lib.AUL_LSN
+    assert db.restore_points == {}

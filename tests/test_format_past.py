@@ -142,10 +142,18 @@ def test_restore_points_made_at_one_lsn_are_damage(path: Path) -> None:
     with aurolog.open(path) as db:
         for name in ("one", "two"):
             db.restore_point(name)
-    for made in (0, 1):
+    for made in (2, 3):
         victim = copy(path, path.with_name(f"made at {made}"))
-        patch_manifest(victim, 256 + 48 + 16, struct.pack("<Q", made))
+        patch_manifest(victim, 256 + 16, struct.pack("<Q", made))
         assert_refused(victim, aurolog.CorruptionError, file="MANIFEST")
+
+
+def test_a_restore_point_made_above_the_log_is_damage(closed: Path) -> None:
+    patch_manifest(closed, POINT + 16, struct.pack("<Q", 2**40))
+    with pytest.raises(aurolog.CorruptionError, match="last restore point"):
+        aurolog.open(closed)
+    with aurolog.open(closed, read_only=True) as db:
+        assert db.restore_points == {}
 
 
 @pytest.mark.parametrize(
@@ -256,6 +264,11 @@ def test_a_control_record_that_cannot_be_is_no_frame(
         assert db.recovery.cut_lsn == lsn
         assert len(db.history) == 2 if lsn < 5 else 3
         assert db.verify().ok
+
+
+def test_a_branch_point_of_a_newer_epoch_than_its_segment_is_no_frame(open_one: Path) -> None:
+    patch_control(frame_of(open_one, 4), RECORD + 16, struct.pack("<Q", 2), epoch=2)
+    assert_refused(open_one, aurolog.CorruptionError)
 
 
 def test_a_control_record_among_pages_is_no_frame(path: Path, tmp_path: Path) -> None:

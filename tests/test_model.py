@@ -487,13 +487,17 @@ class Volumes(RuleBasedStateMachine):
 
     @rule(data=st.data(), turns=st.integers(2, 8))
     def go_forth_and_back(self, data: st.DataObject, turns: int) -> None:
-        """Small commits, and rewinds to one of late, a branch point too: the runs go on from each
-        other in all ways."""
+        """Small commits, names, and rewinds to one of late, a branch point too: the runs go on from
+        each other in all ways."""
         for turn in range(turns):
+            what = data.draw(st.sampled_from(["commit", "rewind", "rewind", "name"]))
             byte, page = data.draw(st.integers(0, 255)), data.draw(st.integers(0, 2))
             late = [0, *(commit.lsn for commit in self.past.commits)][-6:]
             lsn = one_of(data, late)
-            if data.draw(st.booleans()):
+            if what == "name":
+                there = NAMES[turn % 2] in self.past.points(self.past.newest_lsn)
+                (self.delete_a_name if there else self._name)(NAMES[turn % 2])
+            elif what == "rewind":
                 done = self._rewind_to(lsn, self.past.newest_lsn + 1)
                 assert self.db.backtrack(lsn) == done
                 self._rewound(done)
@@ -592,6 +596,12 @@ class Volumes(RuleBasedStateMachine):
             return
         wanted = self._point(name, lsn)
         assert self.db.restore_point(name, at=when) == wanted
+        self._name_is_logged(wanted, self.past.make)
+
+    def _name(self, name: str) -> None:
+        """The newest commit, which is not named so."""
+        wanted = self._point(name, self.past.newest_lsn)
+        assert self.db.restore_point(name) == wanted
         self._name_is_logged(wanted, self.past.make)
 
     @rule(name=NAME)
